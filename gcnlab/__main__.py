@@ -1,0 +1,7 @@
+"""``python -m gcnlab``."""
+
+import sys
+
+from gcnlab.cli import main
+
+sys.exit(main())

@@ -1,0 +1,80 @@
+"""Reading one image or one label map, with an error that names the file."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import scipy.io
+from PIL import Image
+
+from gcnlab.data.transforms import VOID
+from gcnlab.errors import UserError
+
+
+def read_image(path: Path) -> Image.Image:
+    """An RGB image; ``UserError`` if the file is missing, truncated or no image."""
+    try:
+        with Image.open(path) as image:
+            return image.convert("RGB")
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing: complete the data set or take its name off the list") from None
+    except (OSError, SyntaxError) as error:
+        raise UserError(f"{path} cannot be read as an image ({error}): copy the file again") from None
+
+
+def read_label(path: Path, num_classes: int) -> np.ndarray:
+    """A label map of class ids: (H, W) uint8 with values 0 … ``num_classes`` − 1 and 255 = void.
+
+    ``.png`` files are read as ids, not colours (palette or single-channel); ``.mat`` files are SBD's ``GTcls``.
+    Raises ``UserError`` for a missing or broken file, an RGB label, or a value that is no class.
+    """
+    label = _read_mat(path) if path.suffix == ".mat" else _read_png(path)
+    illegal = sorted(set(np.unique(label).tolist()) - set(range(num_classes)) - {VOID})
+    if illegal:
+        raise UserError(
+            f"{path} has label values {illegal[:5]}; legal are 0 … {num_classes - 1} and {VOID}: "
+            "use the data set's original label files"
+        )
+    return label
+
+
+def _read_png(path: Path) -> np.ndarray:
+    try:
+        with Image.open(path) as image:
+            if image.mode not in ("P", "L"):
+                raise UserError(
+                    f"{path} is a colour picture (mode {image.mode}), not a map of class ids: "
+                    "use the data set's palette PNGs (mode P)"
+                )
+            return np.array(image, dtype=np.uint8)
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing: complete the data set or take its name off the list") from None
+    except (OSError, SyntaxError) as error:
+        raise UserError(f"{path} cannot be read as a label map ({error}): copy the file again") from None
+
+
+def _read_mat(path: Path) -> np.ndarray:
+    try:
+        return scipy.io.loadmat(path)["GTcls"][0]["Segmentation"][0].astype(np.uint8)
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing: complete the data set or take its name off the list") from None
+    except Exception as error:  # scipy raises many kinds for a damaged file
+        raise UserError(f"{path} cannot be read as an SBD label ({error}): copy the file again") from None
+
+
+def read_list(path: Path, remedy: str) -> list[str]:
+    """The non-empty lines of a list file, in order; ``UserError`` with ``remedy`` if it is missing."""
+    try:
+        return [line.strip() for line in path.read_text().splitlines() if line.strip()]
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing: {remedy}") from None
+
+
+def class_map(classes: Iterable[int] | None) -> np.ndarray:
+    """A lookup table of 256 entries that keeps ``classes`` as 0, 1, … and sends every other id to void."""
+    if classes is None:
+        return np.arange(256, dtype=np.uint8)
+    table = np.full(256, VOID, np.uint8)
+    for new, old in enumerate(classes):
+        table[old] = new
+    return table

@@ -1,0 +1,44 @@
+"""What happens to an image and its label between the file and the batch."""
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+VOID = 255
+MEAN_COLOUR = (124, 116, 104)  # the ImageNet mean: zero after normalisation, as Caffe's padding was
+
+
+def resize_long_side(image: Image.Image, label: np.ndarray, long_side: int) -> tuple[Image.Image, np.ndarray]:
+    """Scale image (bilinear, antialiased) and label (nearest) so that the longer side has ``long_side`` pixels."""
+    scale = long_side / max(image.size)
+    size = tuple(max(1, round(s * scale)) for s in image.size)
+    if size == image.size:
+        return image, label
+    label = np.asarray(Image.fromarray(label).resize(size, Image.Resampling.NEAREST))
+    return image.resize(size, Image.Resampling.BILINEAR), label
+
+
+def pad_to_square(image: np.ndarray, label: np.ndarray, side: int) -> tuple[np.ndarray, np.ndarray]:
+    """Pad at the bottom and the right to ``side`` × ``side``: images with the mean colour, labels with void.
+
+    ``image`` (H, W, 3) uint8, ``label`` (H, W) uint8. Raises ``ValueError`` if the image is larger.
+    """
+    height, width = label.shape
+    if max(height, width) > side:
+        raise ValueError(f"an image of {width}×{height} does not fit into {side}×{side}")
+    padded_image = np.empty((side, side, 3), np.uint8)
+    padded_image[:] = MEAN_COLOUR
+    padded_image[:height, :width] = image
+    padded_label = np.full((side, side), VOID, np.uint8)
+    padded_label[:height, :width] = label
+    return padded_image, padded_label
+
+
+def random_flip(images: Tensor, labels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Flip each image of the batch left–right with probability ½, with its label if labels are maps."""
+    flip = torch.rand(len(images), generator=generator) < 0.5
+    images = torch.where(flip.view(-1, 1, 1, 1), images.flip(-1), images)
+    if labels.ndim == 3:
+        labels = torch.where(flip.view(-1, 1, 1), labels.flip(-1), labels)
+    return images, labels

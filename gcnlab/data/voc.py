@@ -1,0 +1,68 @@
+"""PASCAL VOC 2012 and the Semantic Boundaries Dataset (SBD) in their official layouts.
+
+``ROOT/VOCdevkit/VOC2012``: ``JPEGImages/*.jpg``, ``SegmentationClass/*.png``, ``ImageSets/Segmentation/*.txt``.
+``ROOT/benchmark_RELEASE/dataset``: ``img/*.jpg``, ``cls/*.mat``, ``train.txt``, ``val.txt``.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from gcnlab.data.readers import read_list
+from gcnlab.errors import UserError
+
+CLASSES = (
+    "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
+    "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
+)  # fmt: skip
+OFFICIAL_COUNTS = {"train": 1464, "val": 1449, "train_aug": 10582}  # section 4 of the paper
+
+LAYOUT = """expected below the data root:
+  VOCdevkit/VOC2012/JPEGImages/*.jpg                     from VOCtrainval_11-May-2012.tar
+  VOCdevkit/VOC2012/SegmentationClass/*.png
+  VOCdevkit/VOC2012/ImageSets/Segmentation/{train,val}.txt
+  benchmark_RELEASE/dataset/{img,cls}                    from benchmark.tgz (SBD)
+  benchmark_RELEASE/dataset/{train,val}.txt"""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One image and its label file."""
+
+    name: str
+    image: Path
+    label: Path
+
+
+def _voc_folder(root: Path) -> Path:
+    folder = root / "VOCdevkit" / "VOC2012"
+    if not folder.is_dir():
+        hint = "the data root is the folder that holds VOCdevkit/ (and benchmark_RELEASE/)"
+        raise UserError(f"{folder} is missing: unpack VOC 2012 there, or correct --data-root; {hint}")
+    return folder
+
+
+def voc_samples(root: Path, split: str) -> list[Sample]:
+    """The samples of ``ImageSets/Segmentation/<split>.txt``, in its order."""
+    folder = _voc_folder(root)
+    names = read_list(folder / "ImageSets" / "Segmentation" / f"{split}.txt", "unpack VOC 2012 completely")
+    return [Sample(n, folder / "JPEGImages" / f"{n}.jpg", folder / "SegmentationClass" / f"{n}.png") for n in names]
+
+
+def sbd_samples(root: Path) -> list[Sample]:
+    """All samples of SBD (train ∪ val, 11,355 in the official release), sorted by name."""
+    folder = root / "benchmark_RELEASE" / "dataset"
+    names: set[str] = set()
+    for split in ("train", "val"):
+        names |= set(read_list(folder / f"{split}.txt", f"unpack SBD (benchmark.tgz) into {root}"))
+    return [Sample(n, folder / "img" / f"{n}.jpg", folder / "cls" / f"{n}.mat") for n in sorted(names)]
+
+
+def train_aug_samples(root: Path) -> list[Sample]:
+    """The paper's training set: VOC train, then SBD minus VOC train and VOC val (10,582 images).
+
+    Derived by set subtraction, so that no validation image can leak in; VOC's own finer labels are used where an
+    image is in both.
+    """
+    train = voc_samples(root, "train")
+    taken = {s.name for s in train} | {s.name for s in voc_samples(root, "val")}
+    return train + [s for s in sbd_samples(root) if s.name not in taken]

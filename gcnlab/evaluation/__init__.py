@@ -1,0 +1,13 @@
+"""How models are measured; knows no data set and no model."""
+
+from gcnlab.evaluation.complexity import count_multiply_adds, count_parameters
+from gcnlab.evaluation.metrics import BoundaryAccuracy, ConfusionMatrix, boundary_distance, boundary_region
+
+__all__ = [
+    "BoundaryAccuracy",
+    "ConfusionMatrix",
+    "boundary_distance",
+    "boundary_region",
+    "count_multiply_adds",
+    "count_parameters",
+]

@@ -1,0 +1,131 @@
+"""Mean IoU over a data set, and accuracy near and away from object boundaries (Table 5)."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from scipy.ndimage import distance_transform_edt
+
+
+def _array(values: ArrayLike | torch.Tensor) -> NDArray:
+    return values.detach().cpu().numpy() if isinstance(values, torch.Tensor) else np.asarray(values)
+
+
+class ConfusionMatrix:
+    """One int64 confusion matrix over a whole data set: rows are true classes, columns predictions.
+
+    Per-image averages are not mean IoU: accumulate every image, then ask.
+    """
+
+    def __init__(self, num_classes: int, ignore_index: int = 255):
+        self.num_classes = num_classes
+        self.ignore_index = ignore_index
+        self.matrix = np.zeros((num_classes, num_classes), np.int64)
+
+    def update(self, prediction: ArrayLike | torch.Tensor, target: ArrayLike | torch.Tensor) -> None:
+        """Count integer class maps of equal shape; pixels with target ``ignore_index`` do not count.
+
+        Raises ``ValueError`` for different shapes or for a class outside 0 … num_classes − 1.
+        """
+        prediction, target = _array(prediction), _array(target)
+        if prediction.shape != target.shape:
+            raise ValueError(f"prediction {prediction.shape} and target {target.shape} differ in shape")
+        counted = target != self.ignore_index
+        true, predicted = target[counted].astype(np.int64), prediction[counted].astype(np.int64)
+        for name, values in (("target", true), ("prediction", predicted)):
+            if values.size and not (values.min() >= 0 and values.max() < self.num_classes):
+                raise ValueError(f"{name} has classes outside 0 … {self.num_classes - 1}")
+        pairs = np.bincount(true * self.num_classes + predicted, minlength=self.num_classes**2)
+        self.matrix += pairs.reshape(self.num_classes, self.num_classes)
+
+    def iou(self) -> NDArray[np.float64]:
+        """Intersection over union per class in [0, 1]; nan for a class neither present nor predicted."""
+        hit = np.diag(self.matrix).astype(float)
+        union = self.matrix.sum(0) + self.matrix.sum(1) - hit
+        return np.divide(hit, union, out=np.full(self.num_classes, np.nan), where=union > 0)
+
+    def miou(self) -> float:
+        """Mean of :meth:`iou` over the classes that occur, in [0, 1]; nan if there are none."""
+        iou = self.iou()
+        return float(np.nanmean(iou)) if np.isfinite(iou).any() else float("nan")
+
+    def pixel_accuracy(self) -> float:
+        """Share of correct non-void pixels in [0, 1]; nan if there are none."""
+        total = self.matrix.sum()
+        return float(np.trace(self.matrix) / total) if total else float("nan")
+
+
+def boundary_distance(label: ArrayLike | torch.Tensor) -> NDArray[np.float64]:
+    """Euclidean distance in pixels from each pixel of an (H, W) label map to the nearest boundary pixel.
+
+    A boundary pixel has a 4-neighbour with another label. Void is a label here: the pixels on both sides of VOC's
+    void ring are boundary pixels, and so is the rim of a void region. The image edge is no boundary. A map of one
+    label has no boundary: every distance is infinite.
+    """
+    label = _array(label)
+    edge = np.zeros(label.shape, bool)
+    vertical, horizontal = label[1:] != label[:-1], label[:, 1:] != label[:, :-1]
+    edge[1:] |= vertical
+    edge[:-1] |= vertical
+    edge[:, 1:] |= horizontal
+    edge[:, :-1] |= horizontal
+    if not edge.any():
+        return np.full(label.shape, np.inf)
+    return distance_transform_edt(~edge)
+
+
+def boundary_region(label: ArrayLike | torch.Tensor, distance: float = 7, ignore_index: int = 255) -> NDArray[np.bool_]:
+    """The boundary region of Table 5: (H, W) bool, True for non-void pixels within ``distance`` of a boundary.
+
+    The internal region is the other non-void pixels. ``distance`` 0 gives the boundary pixels themselves. What
+    counts as a boundary is said in :func:`boundary_distance`. Section 4.1.1: "distance ≤ 7".
+    """
+    label = _array(label)
+    return (boundary_distance(label) <= distance) & (label != ignore_index)
+
+
+class BoundaryAccuracy:
+    """Pixel accuracy in the boundary and the internal region over a data set, for several distances at once."""
+
+    def __init__(self, distances: Sequence[float], ignore_index: int = 255):
+        self.distances = tuple(distances)
+        self.ignore_index = ignore_index
+        # per distance: (correct, counted) pixels of the boundary region
+        self._boundary = np.zeros((len(self.distances), 2), np.int64)
+        self._all = np.zeros(2, np.int64)
+
+    def update(self, prediction: ArrayLike | torch.Tensor, target: ArrayLike | torch.Tensor) -> None:
+        """Count one image: (H, W) class maps, unpadded (a padded border would count as a boundary)."""
+        prediction, target = _array(prediction), _array(target)
+        counted = target != self.ignore_index
+        correct = (prediction == target) & counted
+        distance = boundary_distance(target)
+        self._all += (correct.sum(), counted.sum())
+        for i, limit in enumerate(self.distances):
+            region = distance <= limit
+            self._boundary[i] += ((correct & region).sum(), (counted & region).sum())
+
+    def _of(self, distance: float) -> NDArray[np.int64]:
+        return self._boundary[self.distances.index(distance)]
+
+    def boundary(self, distance: float) -> float:
+        """Accuracy in [0, 1] within ``distance`` of a boundary; nan if no pixel is."""
+        return _ratio(self._of(distance))
+
+    def internal(self, distance: float) -> float:
+        """Accuracy in [0, 1] of the other non-void pixels; nan if there are none."""
+        return _ratio(self._all - self._of(distance))
+
+    def boundary_pixels(self, distance: float) -> int:
+        """Non-void pixels counted in the boundary region."""
+        return int(self._of(distance)[1])
+
+    def pixels(self) -> int:
+        """All non-void pixels counted."""
+        return int(self._all[1])
+
+
+def _ratio(correct_and_counted: NDArray[np.int64]) -> float:
+    correct, counted = correct_and_counted
+    return float(correct / counted) if counted else float("nan")

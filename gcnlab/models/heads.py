@@ -1,0 +1,89 @@
+"""The four heads of Fig. 4: each turns a feature map into a score map of the same size.
+
+All heads are linear (no batch norm, no nonlinearity) and bias-free: only without biases do the parameter
+counts of Tables 2 and 4 come out. Odd ``k`` with ``k // 2`` zero padding keeps the spatial size.
+
+Shapes: ``(N, in_channels, H, W) -> (N, num_classes, H, W)``, float.
+"""
+
+from math import sqrt
+
+from torch import Tensor, nn
+
+HEADS = ("conv1x1", "gcn", "conv", "stack")
+
+
+def _conv(in_channels: int, out_channels: int, kernel: tuple[int, int], last: bool = True) -> nn.Conv2d:
+    """A bias-free convolution that keeps the size; initialised so that no head starts louder than another.
+
+    The paper gives no initialisation. Weights are normal with variance 1 / fan-in, which keeps the scale of the
+    features whatever k and the depth, and the last convolution of a chain is ten times smaller, so that the sum
+    of four heads starts near zero.
+    """
+    conv = nn.Conv2d(in_channels, out_channels, kernel, padding=(kernel[0] // 2, kernel[1] // 2), bias=False)
+    fan_in = in_channels * kernel[0] * kernel[1]
+    nn.init.normal_(conv.weight, std=(0.1 if last else 1.0) / sqrt(fan_in))
+    return conv
+
+
+class GCNHead(nn.Module):
+    """Global Convolutional Network (Figs. 2B and 4A).
+
+    Two separable branches, ``k×1 → 1×k`` and ``1×k → k×1``, are summed. Being linear, the block equals one
+    dense k×k convolution whose kernel is the sum of the two branches' composed kernels, at O(2/k) of its cost.
+    """
+
+    def __init__(self, in_channels: int, num_classes: int, k: int):
+        super().__init__()
+        self.left = nn.Sequential(
+            _conv(in_channels, num_classes, (k, 1), last=False), _conv(num_classes, num_classes, (1, k))
+        )
+        self.right = nn.Sequential(
+            _conv(in_channels, num_classes, (1, k), last=False), _conv(num_classes, num_classes, (k, 1))
+        )
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.left(features) + self.right(features)
+
+
+def _stack(in_channels: int, num_classes: int, k: int, m: int) -> nn.Sequential:
+    """(k − 1) / 2 linear 3×3 convolutions: m channels in between, ``num_classes`` after the last (Fig. 4D)."""
+    widths = [in_channels] + [m] * ((k - 3) // 2) + [num_classes]
+    depth = len(widths) - 1
+    return nn.Sequential(*(_conv(widths[i], widths[i + 1], (3, 3), last=i == depth - 1) for i in range(depth)))
+
+
+def check_head(name: str, k: int | None = None, m: int | None = None) -> None:
+    """Raise ``ValueError`` unless ``name``, ``k`` and ``m`` describe one of the heads of Fig. 4."""
+    if name not in HEADS:
+        raise ValueError(f"unknown head {name!r}; choose one of {', '.join(HEADS)}")
+    if name == "conv1x1":
+        if k not in (None, 1):
+            raise ValueError(f"head 'conv1x1' has k = 1, not {k}")
+    elif k is None or k < 3 or k % 2 == 0:
+        raise ValueError(f"head {name!r} needs an odd k ≥ 3 (the paper uses odd sizes only), not {k}")
+    if m is not None and (name != "stack" or m < 1):
+        raise ValueError(f"m is the intermediate width of head 'stack' and at least 1; got m = {m} for {name!r}")
+
+
+def build_head(name: str, in_channels: int, num_classes: int, k: int | None = None, m: int | None = None) -> nn.Module:
+    """Build one head of Fig. 4.
+
+    Args:
+        name: ``conv1x1`` (baseline, Fig. 4B), ``gcn`` (4A), ``conv`` (trivial k×k, 4C) or ``stack`` (4D).
+        in_channels: channels of the feature map.
+        num_classes: channels of the score map.
+        k: odd kernel size ≥ 3; for ``stack`` the size that the 3×3 convolutions add up to. Not for ``conv1x1``.
+        m: channels between the convolutions of ``stack``; default ``in_channels`` (2048 after res-5, Table 4).
+
+    Raises:
+        ValueError: unknown name, even or missing ``k``, or ``m`` for a head that has none.
+    """
+    check_head(name, k, m)
+    if name == "conv1x1":
+        return _conv(in_channels, num_classes, (1, 1))
+    if name == "gcn":
+        return GCNHead(in_channels, num_classes, k)
+    if name == "conv":
+        return _conv(in_channels, num_classes, (k, k))
+    return _stack(in_channels, num_classes, k, m or in_channels)

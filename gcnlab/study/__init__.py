@@ -1,0 +1,1 @@
+"""What is concluded: configs, runs, records, tables, claims, figures and the report."""

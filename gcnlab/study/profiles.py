@@ -1,0 +1,101 @@
+"""The profiles: which data, at what size, with which schedule. They differ in data, never in code paths."""
+
+from dataclasses import dataclass
+
+from gcnlab.data import DataSpec
+from gcnlab.errors import UserError
+from gcnlab.models.backbones import build_backbone
+from gcnlab.study.experiment import Run
+from gcnlab.training import Schedule
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A setting in which every variant of the paper can be trained.
+
+    Args:
+        description: one line, shown beside every number.
+        template: the run that every variant shares; head, k, m, refine and seed are filled in.
+        evidence: False where the numbers only show that the code runs.
+    """
+
+    name: str
+    description: str
+    template: Run
+    evidence: bool = True
+
+    @property
+    def top_channels(self) -> int:
+        """Channels of the coarsest feature map, to which the m of Table 4 is relative (2048 in the paper)."""
+        return build_backbone(self.template.backbone).channels[-1]
+
+
+def _small(name: str, data: str, schedule: Schedule, pretraining: Schedule) -> Run:
+    """The embedded setting: the small backbone, pre-trained on single shapes with seed 0 for all runs."""
+    classification = Run(name, DataSpec(f"imagenet:{data}", side=64), "small", pretraining, study="pretraining")
+    return Run(name, DataSpec(data, side=64), "small", schedule, weights=classification, boundary_distance=3)
+
+
+PROFILES = {
+    profile.name: profile
+    for profile in (
+        Profile(
+            "smoke",
+            "a few steps on a few embedded shapes: shows that everything runs, never evidence",
+            _small("smoke", "shapes-tiny", Schedule(3, 8), Schedule(3, 8)),
+            evidence=False,
+        ),
+        Profile(
+            "shapes",
+            "embedded shapes, 64 px, 8 classes, small ResNet pre-trained on single shapes",
+            _small(
+                "shapes",
+                "shapes",
+                Schedule(800, 16, lr=4e-3, backbone_lr=2e-3, warmup=40, evaluations=4),
+                Schedule(600, 64, lr=2e-3, warmup=50, weight_decay=1e-2, evaluations=4),
+            ),
+        ),
+        Profile(
+            "photos",
+            "VOC 2012 + SBD subset, 256 px, 7 classes, SqueezeNet 1.1 pre-trained on ImageNet",
+            Run(
+                "photos",
+                # background, cat, cow, dog, horse, person, sheep: the classes that the subset covers
+                DataSpec("voc", side=256, long_side=256, classes=(0, 8, 10, 12, 13, 15, 17)),
+                "squeezenet1_1",
+                Schedule(750, 8, lr=1e-3, backbone_lr=2e-4, warmup=30),
+                weights="weights/squeezenet1_1_imagenet.npz",
+                normalization="caffe",
+            ),
+        ),
+        Profile(
+            "paper",
+            "the paper's protocol: VOC 2012 + SBD, 512 px, 21 classes, ResNet-152",
+            Run(
+                "paper",
+                DataSpec("voc", side=512),
+                "resnet152",
+                # The FCN "heavy" solver, see gcnlab/paper/assumptions.json.
+                Schedule(
+                    100_000,
+                    1,
+                    "sgd",
+                    lr=1e-10,
+                    decay="constant",
+                    momentum=0.99,
+                    weight_decay=5e-4,
+                    loss_reduction="sum",
+                ),  # fmt: skip
+                weights="IMAGENET1K_V1",
+                batch_norm="frozen",
+            ),
+        ),
+    )
+}
+
+
+def get(name: str) -> Profile:
+    """The profile ``name``; ``UserError`` names the known ones."""
+    if name not in PROFILES:
+        raise UserError(f"unknown profile {name!r}; choose one of {', '.join(PROFILES)}")
+    return PROFILES[name]

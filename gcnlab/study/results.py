@@ -1,0 +1,82 @@
+"""Records on disk ↔ pandas: one JSON file per run below ``<out>/<profile>/runs``."""
+
+import json
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from gcnlab.errors import UserError
+
+COMMITTED = Path(__file__).resolve().parents[2] / "results"
+LOCAL = COMMITTED / "local"
+
+
+def record_path(out: Path, profile: str, name: str, key: str) -> Path:
+    return out / profile / "runs" / f"{name}-{key}.json"
+
+
+def weights_path(out: Path, profile: str, name: str, key: str) -> Path:
+    return out / profile / "weights" / f"{name}-{key}.pt"
+
+
+def checkpoint_path(out: Path, profile: str, key: str) -> Path:
+    return out / profile / "checkpoints" / f"{key}.pt"
+
+
+def write_atomically(text: str, path: Path) -> None:
+    """Write ``text`` so that ``path`` is always a whole file, the old one or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    work = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        work.write_text(text, encoding="utf-8")
+        work.replace(path)
+    finally:
+        work.unlink(missing_ok=True)
+
+
+def _without_nan(value: Any) -> Any:
+    """JSON has no nan: an undefined score is null."""
+    if isinstance(value, dict):
+        return {name: _without_nan(v) for name, v in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def write_record(record: dict[str, Any], out: Path) -> Path:
+    """Write one record; its presence is what says that the run is complete."""
+    path = record_path(out, record["config"]["profile"], record["name"], record["key"])
+    write_atomically(json.dumps(_without_nan(record), indent=1, ensure_ascii=False) + "\n", path)
+    return path
+
+
+def read_records(out: Path, profile: str) -> list[dict[str, Any]]:
+    """All records of ``profile`` below ``out``, sorted by file name; none if there is no such folder.
+
+    Raises ``UserError`` naming a file that is no record.
+    """
+    records = []
+    for path in sorted((out / profile / "runs").glob("*.json")):
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+            record["config"]["seed"], record["metrics"], record["key"]
+        except (ValueError, KeyError, TypeError, OSError) as error:
+            raise UserError(
+                f"{path} is no readable record ({error!r}): delete it, and that run is trained again"
+            ) from None
+        records.append(record)
+    return records
+
+
+def frame(records: list[dict[str, Any]]) -> pd.DataFrame:
+    """Records as a flat table, one row per run: config and metrics side by side, scores in [0, 1]."""
+    rows = []
+    for record in records:
+        config, metrics = record["config"], record["metrics"]
+        row = {n: config[n] for n in ("study", "profile", "head", "k", "m", "refine", "backbone", "seed")}
+        row |= {n: v for n, v in metrics.items() if not isinstance(v, dict)}
+        rows.append({"key": record["key"], "name": record["name"], **row, "seconds": record["seconds"]})
+    return pd.DataFrame(rows)
