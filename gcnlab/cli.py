@@ -1,59 +1,220 @@
-"""The command line: the study's engine without Jupyter.
+"""The command line: the study's engine, with or without Jupyter.
 
-Exit codes: 0 done, 1 some runs failed, 2 bad input (one line on stderr says what and how to mend it), 130 interrupted.
+Exit codes: 0 done, 1 some runs failed, 2 bad input (one line on stderr says what and how to mend it),
+130 interrupted.
 """
 
 import argparse
+import json
+import os
 import sys
 from pathlib import Path
+from typing import Any
 
+import pandas as pd
+
+from gcnlab.data.check import check, describe
+from gcnlab.data.voc import LAYOUT
 from gcnlab.errors import UserError
 from gcnlab.study import profiles, results, runner, tables
+from gcnlab.study.session import Session
 
 
 def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not at least 1")
-    return value
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return int(text)
 
 
-def _study_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--profile", default="shapes", help="smoke, shapes (default), photos or paper")
-    parser.add_argument("--seeds", type=_positive, default=1, metavar="N", help="seeds 0 … N-1 (default 1)")
-    parser.add_argument("--data-root", type=Path, metavar="DIR", help="folder of the real data")
-    parser.add_argument("--out", type=Path, default=results.LOCAL, metavar="DIR",
-                        help="where records go (default: results/local)")  # fmt: skip
+def _session(options: argparse.Namespace) -> Session:
+    return Session(
+        options.profile, getattr(options, "seeds", 1), getattr(options, "jobs", 1), options.data_root, options.out
+    )
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, indent=1, ensure_ascii=False))
 
 
 def _run(options: argparse.Namespace) -> int:
-    profile = profiles.get(options.profile)
-    wanted = tables.table_runs(options.tables or list(tables.TABLES), profile, list(range(options.seeds)))
-    failures = runner.run_all(wanted, options.out, options.data_root, options.jobs)
+    session = _session(options)
+    wanted = tables.table_runs(options.tables or list(tables.TABLES), session.profile, list(range(session.seeds)))
+    failures = runner.run_all(wanted, session.out, session.data_root, session.jobs)
     for failure in failures:
         print(f"failed: {failure}", file=sys.stderr)
     return 1 if failures else 0
+
+
+def _notebooks(options: argparse.Namespace) -> int:
+    from gcnlab.study import notebooks, report
+
+    session = _session(options)
+    wanted = notebooks.pick(options.only)
+    if session.profile.template.data.source.default_root is None:
+        session.profile.template.data.root(session.data_root)
+    parameters = {
+        "profile": session.profile.name,
+        "seeds": session.seeds,
+        "jobs": session.jobs,
+        "data_root": None if session.data_root is None else str(session.data_root),
+        "out": str(session.out),
+    }
+    folder = session.out / session.profile.name
+    for number, notebook in enumerate(wanted, 1):
+        print(f"== notebook {number} of {len(wanted)}: {notebook.name}", flush=True)
+        notebooks.execute(notebook, folder / "notebooks", parameters)
+    page = report.write(session)
+    print(f"\n{session.profile.name}: {session.profile.description}\n")
+    print(_summary(session))
+    print(f"\nexecuted notebooks: {folder / 'notebooks'}\ntables:             {folder / 'tables'}")
+    print(f"open this:          {page}")
+    return 0
+
+
+def _summary(session: Session) -> str:
+    """One line per variant of Table 1 and 5, then the verdicts."""
+    rows = {}
+    for name in tables.TABLES:
+        frame = session.frame(name)
+        for cell in frame[frame["metric"] == "miou"].itertuples():
+            where = f"Table {name}: {cell.row}" + ("" if name == "5" else f", {cell.column}")
+            mean, n = (cell.local_mean, cell.local_n) if session.own else (cell.study_mean, cell.study_n)
+            rows[where] = {
+                "published": f"{cell.published:.1f}",
+                "reproduced": f"{mean:.1f} (n={n})" if n else "not run",
+            }
+    verdicts = session.verdicts()
+    decided = verdicts[verdicts["verdict"] != "not run"]
+    lines = [f"claim {i}: {row['verdict']:<15} {row['the paper says']}" for i, row in decided.iterrows()]
+    return pd.DataFrame(rows).T.to_string() + "\n\n" + "\n".join(lines)
+
+
+def _status(options: argparse.Namespace) -> int:
+    session = _session(options)
+    wanted = tables.table_runs(list(tables.TABLES), session.profile, list(range(session.seeds)))
+    state = {
+        run.name: "complete" if runner.is_complete(run, session.out, session.data_root) else
+        "interrupted" if runner.is_interrupted(run, session.out, session.data_root) else "not run"
+        for run in wanted
+    }  # fmt: skip
+    stale = [record["name"] for record in tables.stale_records(session.profile, session.records)]
+    if options.json:
+        _print_json({"profile": session.profile.name, "out": str(session.out), "runs": state, "stale": stale})
+        return 0
+    for name, word in state.items():
+        print(f"{name:<22} {word}")
+    complete = sum(word == "complete" for word in state.values())
+    print(f"{complete} of {len(state)} runs complete below {session.out / session.profile.name}")
+    if stale:
+        print(f"{len(stale)} records are of another schedule or version and are not shown: {', '.join(stale)}")
+    return 0
+
+
+def _report(options: argparse.Namespace) -> int:
+    from gcnlab.study import report
+
+    session = _session(options)
+    if options.json:
+        verdicts = session.verdicts().reset_index().to_dict("records")
+        cells = {name: json.loads(session.frame(name).to_json(orient="records")) for name in tables.TABLES}
+        _print_json({"profile": session.profile.name, "tables": cells, "verdicts": verdicts})
+        return 0
+    if options.readme:
+        report.update_readme(results.COMMITTED.parent / "README.md")
+    print(report.write(session))
+    return 0
+
+
+def _params(options: argparse.Namespace) -> int:
+    from gcnlab.study import report
+
+    frame = tables.complexity()
+    if options.json:
+        _print_json(json.loads(frame.to_json(orient="records")))
+        return 0
+    print("Heads after res-5 (2048 → 21 classes, no bias), multiply-adds on a 16×16 map; published: Tables 2 and 4.\n")
+    print(report.complexity_table().reset_index().to_string(index=False))
+    return 0
+
+
+def _data(options: argparse.Namespace) -> int:
+    try:
+        found = check(options.name, options.data_root)
+    except UserError as error:
+        raise UserError(f"{error}\n{LAYOUT}" if options.name == "voc" else str(error)) from None
+    if options.json:
+        _print_json(found)
+    else:
+        print(describe(found))
+    if found["overlap"]:
+        print("gcnlab: the splits overlap: take these names off the training list", file=sys.stderr)
+        return 2
+    return 0
 
 
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="gcnlab", description=__doc__.splitlines()[0], allow_abbrev=False)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    run = commands.add_parser("run", help="train what is missing of the given tables")
-    run.add_argument("tables", nargs="*", metavar="TABLE", help="1 … 5; none means all")
-    run.add_argument("--jobs", type=_positive, default=1, metavar="N", help="runs at a time (default 1)")
-    _study_options(run)
-    run.set_defaults(act=_run)
+    def command(name: str, act, text: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
+        sub.set_defaults(act=act)
+        return sub
+
+    def place(sub: argparse.ArgumentParser) -> None:
+        known = ", ".join(profiles.PROFILES)
+        sub.add_argument("--profile", default="shapes", help=f"{known} (default shapes)")
+        sub.add_argument("--data-root", type=Path, metavar="DIR", help="folder of the real data")
+        sub.add_argument("--out", type=Path, default=results.LOCAL, metavar="DIR",
+                         help="where runs are kept (default results/local)")  # fmt: skip
+
+    def amount(sub: argparse.ArgumentParser, jobs: bool = True) -> None:
+        sub.add_argument("--seeds", type=_positive, default=1, metavar="N", help="seeds 0 … N-1 (default 1)")
+        if jobs:
+            sub.add_argument("--jobs", type=_positive, default=1, metavar="N", help="runs at a time (default 1)")
+
+    run = command("run", _run, "train what is missing of the given tables")
+    run.add_argument("tables", nargs="*", metavar="TABLE", help=f"{', '.join(tables.TABLES)}; none means all")
+    place(run)
+    amount(run)
+
+    batch = command("notebooks", _notebooks, "execute the notebooks and write the report (what run_all.sh calls)")
+    batch.add_argument("--only", metavar="NN,NN", help="numbers of notebooks, such as 01,02")
+    place(batch)
+    amount(batch)
+
+    status = command("status", _status, "which runs are complete")
+    place(status)
+    amount(status, jobs=False)
+    status.add_argument("--json", action="store_true", help="machine-readable")
+
+    report = command("report", _report, "write tables, figures and report.html from the records")
+    place(report)
+    report.add_argument("--json", action="store_true", help="print tables and verdicts instead, machine-readable")
+    report.add_argument("--readme", action="store_true", help="also renew the README's results (committed records)")
+
+    params = command("params", _params, "exact parameters and multiply-adds beside Tables 2 and 4")
+    params.add_argument("--json", action="store_true", help="machine-readable")
+
+    data = command("data", _data, "check a data set")
+    data.add_argument("action", choices=["check"])
+    data.add_argument("name", metavar="NAME", help="voc or shapes")
+    data.add_argument("--data-root", type=Path, metavar="DIR", help="folder of the real data")
+    data.add_argument("--json", action="store_true", help="machine-readable")
     return parser
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
     options = build_parser().parse_args(arguments)
     try:
         return options.act(options)
-    except UserError as error:
+    except (UserError, ValueError) as error:  # ValueError: names and numbers that the lower floors refuse
         print(f"gcnlab: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("interrupted; the same command goes on from here", file=sys.stderr)
+        print("\ninterrupted; the same command goes on from here", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # the reader (head, less) has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0

@@ -21,7 +21,10 @@ MEMORY_LIMIT = 4 << 30  # bytes: a split that fits is decoded once and kept, a l
 
 @dataclass(frozen=True)
 class Source:
-    """A segmentation data set: its splits, its classes, and where it comes from."""
+    """A segmentation data set: its splits, its classes, and where it comes from.
+
+    ``train`` and ``val`` are what runs use; further splits are parts that a check counts.
+    """
 
     splits: dict[str, Callable[[Path], list[voc.Sample]]]
     classes: tuple[str, ...]
@@ -29,25 +32,24 @@ class Source:
     default_root: Callable[[], Path] | None = None  # generated data know their own place
 
 
-SOURCES = {
-    "voc": Source(
-        {"train": voc.train_aug_samples, "val": lambda root: voc.voc_samples(root, "val")},
-        voc.CLASSES,
-        {"train": voc.OFFICIAL_COUNTS["train_aug"], "val": voc.OFFICIAL_COUNTS["val"]},
-    ),
-    "shapes": Source(
-        {"train": voc.train_aug_samples, "val": lambda root: voc.voc_samples(root, "val")},
-        shapes.CLASSES,
-        {"train": shapes.FULL.train + shapes.FULL.extra, "val": shapes.FULL.val},
-        shapes.root,
-    ),
+_VOC_SPLITS = {
+    "VOC train": lambda root: voc.voc_samples(root, "train"),
+    "train": voc.train_aug_samples,
+    "val": lambda root: voc.voc_samples(root, "val"),
 }
-SOURCES["shapes-tiny"] = Source(
-    SOURCES["shapes"].splits,
-    shapes.CLASSES,
-    {"train": shapes.TINY.train + shapes.TINY.extra, "val": shapes.TINY.val},
-    lambda: shapes.root(shapes.TINY),
-)
+
+
+def _generated(sizes: shapes.Sizes) -> Source:
+    counts = {"VOC train": sizes.train, "train": sizes.train + sizes.extra, "val": sizes.val}
+    return Source(_VOC_SPLITS, shapes.CLASSES, counts, lambda: shapes.root(sizes))
+
+
+# The counts of VOC are those of section 4 of the paper; train is VOC train and SBD without val.
+SOURCES = {
+    "voc": Source(_VOC_SPLITS, voc.CLASSES, {"VOC train": 1464, "train": 10582, "val": 1449}),
+    "shapes": _generated(shapes.FULL),
+    "shapes-tiny": _generated(shapes.TINY),
+}
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,8 @@ class DataSpec:
         if self.source.default_root is not None:
             return self.source.default_root()
         if data_root is None:
-            raise UserError(f"data set {self.name!r} needs --data-root DIR, the folder with:\n{voc.LAYOUT}")
+            raise UserError(f"data set {self.name!r} needs --data-root DIR, the folder that holds VOCdevkit/ and "
+                            "benchmark_RELEASE/")  # fmt: skip
         return data_root
 
 
@@ -245,4 +248,5 @@ def is_subset(spec: DataSpec, data_root: Path | None = None) -> bool:
     """Whether a segmentation split has fewer images than the official release or not all classes are scored."""
     if spec.is_classification:
         return False
-    return spec.classes is not None or counts(spec, data_root) != spec.source.official_counts
+    official = spec.source.official_counts
+    return spec.classes is not None or any(n != official[s] for s, n in counts(spec, data_root).items())

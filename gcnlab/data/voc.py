@@ -14,7 +14,6 @@ CLASSES = (
     "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
     "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
 )  # fmt: skip
-OFFICIAL_COUNTS = {"train": 1464, "val": 1449, "train_aug": 10582}  # section 4 of the paper
 
 LAYOUT = """expected below the data root:
   VOCdevkit/VOC2012/JPEGImages/*.jpg                     from VOCtrainval_11-May-2012.tar

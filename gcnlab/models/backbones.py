@@ -6,6 +6,7 @@ normalised images ``(N, 3, H, W)``, H and W multiples of ``strides[-1]``, to fou
 """
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 import torchvision
@@ -115,7 +116,7 @@ class Normalize(nn.Module):
     Input: uint8 in 0 … 255, or float in [0, 1], ``(N, 3, H, W)``, RGB. Output: float, the same shape.
     """
 
-    CONVENTIONS = {
+    CONVENTIONS: ClassVar = {
         "rgb": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
         "caffe": ((123.68 / 255, 116.779 / 255, 103.939 / 255), (1 / 255, 1 / 255, 1 / 255)),
     }

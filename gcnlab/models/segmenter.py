@@ -1,5 +1,6 @@
 """The segmentation framework of Fig. 2A, and the classifier that pre-trains its backbone."""
 
+from itertools import pairwise
 from math import log2
 from pathlib import Path
 
@@ -57,8 +58,7 @@ class Segmenter(nn.Module):
         self.refine_heads = nn.ModuleList(refinement() for _ in strides)
         self.refine_sums = nn.ModuleList(refinement() for _ in strides[1:])
         self.upsample = nn.ModuleList(
-            Upsample2x(num_classes) if coarse == 2 * fine else nn.Identity()
-            for fine, coarse in zip(strides[:-1], strides[1:], strict=True)
+            Upsample2x(num_classes) if coarse == 2 * fine else nn.Identity() for fine, coarse in pairwise(strides)
         )
         self.to_full_size = nn.Sequential(
             *(nn.Sequential(Upsample2x(num_classes), refinement()) for _ in range(int(log2(strides[0]))))

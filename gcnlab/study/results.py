@@ -53,22 +53,27 @@ def write_record(record: dict[str, Any], out: Path) -> Path:
     return path
 
 
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        record["config"]["seed"], record["metrics"], record["key"], record["finished"]
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        remedy = "delete it, and that run is trained again"
+        raise UserError(f"{path} is no readable record ({error!r}): {remedy}") from None
+    return record
+
+
+def read_record(out: Path, profile: str, name: str, key: str) -> dict[str, Any]:
+    """One record; ``UserError`` naming the file if it is missing or no record."""
+    return _read(record_path(out, profile, name, key))
+
+
 def read_records(out: Path, profile: str) -> list[dict[str, Any]]:
     """All records of ``profile`` below ``out``, sorted by file name; none if there is no such folder.
 
     Raises ``UserError`` naming a file that is no record.
     """
-    records = []
-    for path in sorted((out / profile / "runs").glob("*.json")):
-        try:
-            record = json.loads(path.read_text(encoding="utf-8"))
-            record["config"]["seed"], record["metrics"], record["key"]
-        except (ValueError, KeyError, TypeError, OSError) as error:
-            raise UserError(
-                f"{path} is no readable record ({error!r}): delete it, and that run is trained again"
-            ) from None
-        records.append(record)
-    return records
+    return [_read(path) for path in sorted((out / profile / "runs").glob("*.json"))]
 
 
 def frame(records: list[dict[str, Any]]) -> pd.DataFrame:

@@ -22,6 +22,11 @@ def is_complete(run: Run, out: Path, data_root: Path | None = None, with_weights
     return results.record_path(*place).is_file() and (not with_weights or results.weights_path(*place).is_file())
 
 
+def is_interrupted(run: Run, out: Path, data_root: Path | None = None) -> bool:
+    """Whether a checkpoint of ``run`` waits to be resumed."""
+    return results.checkpoint_path(out, run.profile, run_key(run, data_root)).is_file()
+
+
 def plan(runs: list[Run], out: Path, data_root: Path | None = None) -> list[list[Run]]:
     """The runs that remain, in waves: each wave needs only earlier ones. Runs that start from others' weights
     bring those along."""

@@ -4,13 +4,17 @@ from dataclasses import replace
 from typing import Any
 
 import pandas as pd
+import torch
 
 from gcnlab import paper
 from gcnlab.errors import UserError
+from gcnlab.evaluation import count_multiply_adds, count_parameters
+from gcnlab.models import build_head
 from gcnlab.study.experiment import Run
 from gcnlab.study.profiles import Profile
 
 TABLES = ("1", "2", "3", "4", "5")
+PAPER_CHANNELS, PAPER_CLASSES = 2048, 21  # after res-5, VOC
 
 
 def check_tables(names: list[str]) -> list[str]:
@@ -53,3 +57,89 @@ def table_runs(tables: list[str], profile: Profile, seeds: list[int]) -> list[Ru
             for seed in seeds:
                 runs[variant_run(profile, **_variant(row), seed=seed)] = None
     return list(runs)
+
+
+def variant_records(records: list[dict[str, Any]]) -> dict[Run, list[dict[str, Any]]]:
+    """Records by variant: the run with seed 0 → one record per seed, the newest if data or code have changed."""
+    found: dict[Run, dict[int, dict[str, Any]]] = {}
+    for record in sorted(records, key=lambda record: record["finished"]):
+        run = Run.from_config(record["config"])
+        found.setdefault(replace(run, seed=0), {})[run.seed] = record
+    return {run: [seeds[seed] for seed in sorted(seeds)] for run, seeds in found.items()}
+
+
+def stale_records(profile: Profile, records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Segmentation records of ``profile`` that belong to no table as the profile runs today."""
+    current = set(table_runs(list(TABLES), profile, [0]))
+    return [
+        record
+        for run, group in variant_records(records).items()
+        if run.study == "segmentation" and run not in current
+        for record in group
+    ]
+
+
+def _paper_head(head: str, k: int | None, m_ratio: float | None) -> torch.nn.Module:
+    m = None if m_ratio is None else round(m_ratio * PAPER_CHANNELS)
+    with torch.device("meta"):
+        return build_head(head, PAPER_CHANNELS, PAPER_CLASSES, k, m)
+
+
+def exact_parameters(head: str, k: int | None, m_ratio: float | None) -> int:
+    """Weights of one head at the paper's size, 2048 → 21, as in Tables 2 and 4."""
+    return count_parameters(_paper_head(head, k, m_ratio))
+
+
+def exact_multiply_adds(head: str, k: int | None, m_ratio: float | None) -> int:
+    """Multiply-adds of one head at the paper's size: 2048 → 21 on a 16×16 map (a 512-pixel image)."""
+    return count_multiply_adds(_paper_head(head, k, m_ratio), (1, PAPER_CHANNELS, 16, 16))
+
+
+def complexity() -> pd.DataFrame:
+    """Parameters and multiply-adds of every head in Tables 1–5, with the published count where there is one.
+
+    Columns: variant, head, k, m, parameters, published_k (thousands, nan if not published), multiply_adds.
+    """
+    rows: dict[tuple, dict[str, Any]] = {}
+    for table in TABLES:
+        for row in paper.cells(table).itertuples():
+            variant = _variant(row)
+            refine = variant.pop("refine")
+            if refine:
+                continue
+            published = row.value if row.metric == "parameters_k" else float("nan")
+            known = rows.setdefault(tuple(variant.values()), {"published_k": float("nan")})
+            if not pd.isna(published):
+                known["published_k"] = published
+    out = []
+    for (head, k, m_ratio), known in rows.items():
+        m = None if m_ratio is None else round(m_ratio * PAPER_CHANNELS)
+        name = " ".join(p for p in (head, f"k={k}" if k else "", f"m={m}" if m and k != 3 else "") if p)
+        counts = {"parameters": exact_parameters(head, k, m_ratio), "published_k": known["published_k"],
+                  "multiply_adds": exact_multiply_adds(head, k, m_ratio)}  # fmt: skip
+        out.append({"variant": name, "head": head, "k": k, "m": m, **counts})
+    return pd.DataFrame(out).astype({"k": "Int64", "m": "Int64"})
+
+
+def compare(table: str, profile: Profile, study: list[dict[str, Any]], local: list[dict[str, Any]]) -> pd.DataFrame:
+    """One paper table beside its reproduction, one row per published number.
+
+    Columns: those of :func:`gcnlab.paper.cells` with ``published`` for ``value``, and mean, std (n ≥ 2) and n over
+    seeds of the committed ``study`` and of the user's ``local`` records. Scores in percent; ``parameters_k`` is an
+    exact count at the paper's size in thousands, the same for every profile. What was not run is nan with n = 0.
+    """
+    frame = paper.cells(table).rename(columns={"value": "published"})
+    sources = {"study": variant_records(study), "local": variant_records(local)}
+    for source, found in sources.items():
+        summaries = []
+        for row in frame.itertuples():
+            variant = _variant(row)
+            if row.metric == "parameters_k":
+                count = exact_parameters(variant["head"], variant["k"], variant["m_ratio"])
+                summaries.append((count / 1000, float("nan"), 0))
+                continue
+            group = found.get(variant_run(profile, **variant, seed=0), [])
+            values = pd.Series([record["metrics"][row.metric] for record in group], dtype=float) * 100
+            summaries.append((values.mean(), values.std(), len(values)))
+        frame[[f"{source}_mean", f"{source}_std", f"{source}_n"]] = pd.DataFrame(summaries, index=frame.index)
+    return frame.astype({"study_n": int, "local_n": int})

@@ -1,0 +1,448 @@
+"""Figures of the study: what was published beside what was reproduced.
+
+Every function returns a `matplotlib.figure.Figure` that belongs to no window. Most take a long table with one row per
+published number (`tables.compare`) and the profile, which labels every reproduced series together with its n. Filled
+markers are the committed study, hollow ones the user's own run; bars and bands are ± one standard deviation over seeds
+(n ≥ 2). Scores are in percent. Nothing is drawn for what was not run, and the figure says so.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import pandas as pd
+import seaborn
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from gcnlab.data.shapes import PALETTE, VOID
+from gcnlab.study.diagrams import ACCENT, GREY, INK, UP
+
+BLUE, GREEN = "#4a78a6", "#3f8f68"
+ROWS = {"GCN": ACCENT, "Conv": BLUE, "Stack": UP, "GCN + BR": GREEN, "Baseline": INK}  # colours
+HEADS = {"conv1x1": INK, "gcn": ACCENT, "conv": BLUE, "stack": UP}
+PUBLISHED = "published (VOC 2012 val)"
+SOURCES = {"study": "reproduced", "local": "your run"}
+MARKS = {
+    "published": {"marker": "s", "linestyle": "-"},
+    "study": {"marker": "o", "linestyle": "-"},
+    "local": {"marker": "o", "linestyle": ":", "markerfacecolor": "white"},
+}
+STYLE = seaborn.axes_style("ticks") | {
+    "axes.axisbelow": True,
+    "axes.edgecolor": GREY,
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "axes.labelcolor": INK,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlesize": 10,
+    "figure.dpi": 110,
+    "font.family": ["DejaVu Sans"],
+    "font.size": 9,
+    "grid.color": "#e9ecef",
+    "legend.fontsize": 8.5,
+    "legend.frameon": False,
+    "legend.title_fontsize": 8,
+    "lines.linewidth": 1.6,
+    "lines.markersize": 5.5,
+    "text.color": INK,
+    "xtick.color": GREY,
+    "xtick.labelcolor": INK,
+    "ytick.color": GREY,
+    "ytick.labelcolor": INK,
+}
+_styled = rc_context(STYLE)  # a decorator
+
+
+# --- numbers and their labels -------------------------------------------------------------------------------
+
+
+def _values(frame: pd.DataFrame, source: str) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of one source: nan where not run and, for the deviation, where n < 2."""
+    if source == "published":
+        return frame["published"].to_numpy(float), np.full(len(frame), np.nan)
+    std = frame[f"{source}_std"].where(frame[f"{source}_n"] >= 2)
+    return frame[f"{source}_mean"].to_numpy(float), std.to_numpy(float)
+
+
+def _sources(frame: pd.DataFrame) -> list[str]:
+    return [source for source in SOURCES if frame[f"{source}_mean"].notna().any()]
+
+
+def _count(numbers: Iterable[int]) -> str:
+    present = {int(n) for n in numbers if n > 0} or {0}
+    return f"(n = {'–'.join(str(n) for n in sorted({min(present), max(present)}))})"
+
+
+def _label(frame: pd.DataFrame, source: str, profile: str) -> str:
+    if source == "published":
+        return PUBLISHED
+    return f"{SOURCES[source]} on {profile} {_count(frame[f'{source}_n'])}"
+
+
+def _notes(frame: pd.DataFrame) -> str:
+    """What a reader must know: the meaning of the bars, and which cells were not run if others were."""
+    notes = []
+    if any(np.isfinite(_values(frame, source)[1]).any() for source in SOURCES):
+        notes.append("bars: ± std over seeds")
+    missing = frame[frame["study_mean"].isna() & frame["local_mean"].isna()]
+    if 0 < len(missing) < len(frame):
+        cells = (f"{row} {', '.join(group['column'])}".strip() for row, group in missing.groupby("row", sort=False))
+        notes.append(f"not run: {'; '.join(cells)}")
+    return "      ".join(notes)
+
+
+# --- drawing ------------------------------------------------------------------------------------------------
+
+
+def _page(width: float, height: float, rows: int = 1, columns: int = 1, **options) -> tuple[Figure, np.ndarray]:
+    figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
+    return figure, figure.subplots(rows, columns, squeeze=False, **options)
+
+
+def _empty(ax: Axes, text: str = "not run") -> None:
+    ax.text(0.5, 0.5, text, transform=ax.transAxes, ha="center", va="center", size=11, color=GREY)
+    ax.set_yticks([])
+
+
+def _spread(ax: Axes, x: np.ndarray, mean: np.ndarray, std: np.ndarray, color: str) -> None:
+    has = np.isfinite(mean) & np.isfinite(std)
+    if has.any():
+        ax.errorbar(x[has], mean[has], std[has], fmt="none", ecolor=color, elinewidth=1, capsize=2.5)
+
+
+def _line(ax: Axes, x: Iterable, mean: np.ndarray, std: np.ndarray, source: str, color: str, **style) -> Line2D:
+    x = np.asarray(x, float)
+    _spread(ax, x, mean, std, color)
+    return ax.plot(x, mean, color=color, **MARKS[source], **style)[0]
+
+
+def _write(ax: Axes, x: float, y: float, text: str, gap: float, color: str = INK) -> None:
+    """A number `gap` points above its mark, or below it if negative."""
+    side = "bottom" if gap > 0 else "top"
+    ax.annotate(text, (x, y), (0, gap), textcoords="offset points", ha="center", va=side, size=8, color=color)
+
+
+def _equal_span(axes: Iterable[Axes], top: float = 0.12, bottom: float = 0.12) -> None:
+    """Give axes y ranges of one length; `top`, `bottom`: free space as a share of the longest range of the data."""
+    limits = {ax: ax.dataLim.intervaly for ax in axes if np.isfinite(ax.dataLim.intervaly).all()}
+    span = max((high - low for low, high in limits.values()), default=0) or 1
+    for ax, (low, high) in limits.items():
+        middle = (low + high) / 2
+        low, high = middle - span * (0.5 + bottom), middle + span * (0.5 + top)
+        ax.set_ylim(low, high)
+        ax.set_yticks([tick for tick in ax.get_yticks() if max(0, low) <= tick <= min(high, 100)])
+
+
+def _name_lines(ax: Axes, ends: dict[str, tuple[float, str]]) -> None:
+    """Name lines at the right edge: name → (y, colour), moved apart where they would overlap."""
+    gap, free = 0.065 * np.ptp(ax.get_ylim()), -np.inf
+    for name, (y, color) in sorted(ends.items(), key=lambda end: end[1]):
+        free = max(y, free + gap)
+        ax.annotate(name, (1, free), (5, 0), ax.get_yaxis_transform(), "offset points", color=color, va="center")
+
+
+def _legend(figure: Figure, handles: Sequence, note: str = "", columns: int = 3) -> None:
+    if handles:
+        columns = min(columns, len(handles))
+        figure.legend(handles=handles, loc="outside lower center", ncols=columns, title=note)
+
+
+def _handles(frame: pd.DataFrame, profile: str, color: str = INK) -> list[Line2D]:
+    return [Line2D([], [], color=color, label=_label(frame, s, profile), **MARKS[s]) for s in _sources(frame)]
+
+
+# --- figures beside the paper's tables ----------------------------------------------------------------------
+
+
+@_styled
+def score_over_k(frame: pd.DataFrame, profile: str) -> Figure:
+    """Beside Tables 1, 2 and 3: mIoU over the kernel size, one line per head; both y ranges have the same length."""
+    scores = frame[frame["metric"] == "miou"]
+    base, curves = scores[scores["head"] == "conv1x1"], scores[scores["head"] != "conv1x1"]
+    ticks = sorted(set(curves["k"].dropna().astype(int)))
+    figure, (axes,) = _page(8.6, 3.8, columns=2)
+    names: list[dict[str, tuple[float, str]]] = [{}, {}]
+    for ax, sources, ends in zip(axes, (["published"], _sources(scores)), names, strict=True):
+        for source in sources:
+            for level, std in zip(*_values(base, source), strict=True):
+                if np.isfinite(level):
+                    ax.axhline(level, color=INK, linewidth=1, linestyle=":" if source == "local" else "--")
+                    ends.setdefault("1×1 baseline", (level, INK))
+                if np.isfinite(std):
+                    ax.axhspan(level - std, level + std, color=INK, alpha=0.08, linewidth=0)
+            for row, group in curves.groupby("row", sort=False):
+                mean, std = _values(group, source)
+                _line(ax, group["k"], mean, std, source, ROWS.get(row, GREY))
+                for last in mean[np.isfinite(mean)][-1:]:
+                    ends.setdefault(row, (last, ROWS.get(row, GREY)))
+        ax.set(xlabel="kernel size k", ylabel="mIoU (%)", xticks=ticks)
+    _equal_span(axes)
+    for ax, ends in zip(axes, names, strict=True):
+        _name_lines(ax, ends)
+    if not _sources(scores):
+        axes[1].set_xlim(axes[0].get_xlim())
+        _empty(axes[1])
+    axes[0].set_title(PUBLISHED)
+    axes[1].set_title(f"reproduced (profile {profile})")
+    _legend(figure, _handles(scores, profile), _notes(scores))
+    return figure
+
+
+@_styled
+def gain_over_baseline(frame: pd.DataFrame, profile: str) -> Figure:
+    """Beside Table 1: points of mIoU over the 1×1 baseline; bars add the deviations of both cells in quadrature."""
+    scores = frame[frame["metric"] == "miou"]
+    base, curve = scores[scores["head"] == "conv1x1"], scores[scores["head"] != "conv1x1"]
+    figure, ((ax,),) = _page(6.4, 4)
+    ax.axhline(0, color=INK, linewidth=1, linestyle="--")
+    lines = []
+    for source in ("published", *_sources(scores)):
+        level, level_std = (values[0] if len(values) else np.nan for values in _values(base, source))
+        mean, std = _values(curve, source)
+        if np.isfinite(mean - level).any():
+            label = f"{_label(scores, source, profile)}; baseline {level:.1f} %"
+            color = GREY if source == "published" else ACCENT
+            lines.append(_line(ax, curve["k"], mean - level, np.hypot(std, level_std), source, color, label=label))
+    if not any(profile in line.get_label() for line in lines):
+        ax.text(0.99, 0.08, f"{profile}: not run", transform=ax.transAxes, ha="right", size=11, color=GREY)
+    ax.set(xlabel="kernel size k", ylabel="gain over the 1×1 baseline (points of mIoU)")
+    ax.set_xticks(sorted(set(curve["k"].dropna().astype(int))))
+    _legend(figure, lines, _notes(scores), columns=1)
+    return figure
+
+
+@_styled
+def score_over_m(frame: pd.DataFrame, profile: str) -> Figure:
+    """Beside Table 4: stacks of 3×3 convolutions with m inner channels, and GCN; parameters below each name."""
+    scores = frame[frame["metric"] == "miou"]
+    counts = frame[frame["metric"] == "parameters_k"].set_index(["row", "column"])
+    figure, (axes,) = _page(8.6, 4.3, columns=2)
+    colors = np.array([ROWS.get(row, GREY) for row in scores["row"]])
+    x, legend = np.arange(len(scores)), []
+    for ax, sources, weights in zip(axes, (["published"], _sources(scores)), ("published", "study_mean"), strict=True):
+        for place, source in enumerate(sources):
+            width = 0.7 / len(sources)
+            at = x + width * (place - (len(sources) - 1) / 2)
+            mean, std = _values(scores, source)
+            has, hollow = np.isfinite(mean), source == "local"
+            style = {"edgecolor": colors[has], "linewidth": 1.2, "linestyle": ":" if hollow else "-"}
+            ax.bar(at[has], mean[has], 0.9 * width, color="white" if hollow else colors[has], **style)
+            _spread(ax, at, mean, std, INK)
+            for position, value, deviation in zip(at, mean, std, strict=True):
+                if np.isfinite(value):
+                    text = f"{value:.1f}" + (f"\n± {deviation:.1f}" if np.isfinite(deviation) else "")
+                    _write(ax, position, np.nansum([value, deviation]), text, gap=4)
+                else:
+                    _write(ax, position, 0, "not\nrun", gap=4, color=GREY)
+            if ax is axes[1]:
+                style |= {"edgecolor": INK, "facecolor": "white" if hollow else INK}
+                legend.append(Patch(label=_label(scores, source, profile), **style))
+        names = []
+        for row, column in zip(scores["row"], scores["column"], strict=True):
+            size = counts[weights].get((row, column), np.nan)
+            name = f"Stack\nm = {column}" if row == "Stack" else f"{row}\n"
+            names.append(f"{name}\n{size:,.0f}K" if np.isfinite(size) else name)
+        ax.set(xlabel="m and parameters at the paper's 2048 channels", ylabel="mIoU (%)", xlim=(-0.6, len(x) - 0.4))
+        ax.set_xticks(x, names)
+        ax.tick_params(axis="x", length=0)
+    for ax in axes:
+        ax.set_ylim(0, 1.2 * max(1, *(a.dataLim.y1 for a in axes)))
+    if not _sources(scores):
+        _empty(axes[1])
+    axes[0].set_title(PUBLISHED)
+    axes[1].set_title(f"reproduced (profile {profile})")
+    _legend(figure, legend, _notes(scores))
+    return figure
+
+
+@_styled
+def boundary_internal(frame: pd.DataFrame, profile: str) -> Figure:
+    """Beside Table 5: boundary accuracy, internal accuracy and mIoU of three models, and the steps between them.
+
+    All y ranges have the same length, so that slopes compare across metrics and between paper and reproduction.
+    """
+    titles = {"boundary_accuracy": "boundary accuracy", "internal_accuracy": "internal accuracy", "miou": "mIoU"}
+    figure, axes = _page(9, 5.6, rows=2, columns=3)
+    for line, sources in zip(axes, (["published"], _sources(frame)), strict=True):
+        for ax, (metric, title) in zip(line, titles.items(), strict=True):
+            group = frame[frame["metric"] == metric]
+            x = np.arange(len(group))
+            for place, source in enumerate(sources):
+                mean, std = _values(group, source)
+                color = GREY if source == "published" else ACCENT
+                _line(ax, x, mean, std, source, color)
+                for i in np.flatnonzero(np.isfinite(mean)):
+                    _write(ax, x[i], mean[i] - np.nan_to_num(std[i]), f"{mean[i]:.1f}", gap=-6)
+                for i in np.flatnonzero(np.isfinite(np.diff(mean))):
+                    text = ("○ " if source == "local" else "") + f"{mean[i + 1] - mean[i]:+.1f}"
+                    where = {"transform": ax.get_xaxis_transform(), "ha": "center", "va": "top"}
+                    ax.text(i + 0.5, 0.99 - 0.1 * place, text, color=color, weight="bold", **where)
+            if not np.isfinite(ax.dataLim.intervaly).all():
+                _empty(ax)
+            ax.set_title(title)
+            ax.set_xticks(x, group["row"])
+            ax.set_xlim(-0.4, max(len(x), 1) - 0.6)
+    _equal_span(axes.flat, top=0.4, bottom=0.2)
+    axes[0, 0].set_ylabel(f"{PUBLISHED}\n%")
+    axes[1, 0].set_ylabel(f"reproduced (profile {profile})\n%")
+    _legend(figure, _handles(frame, profile, ACCENT), _notes(frame[frame["metric"] == "miou"].assign(column="")))
+    return figure
+
+
+@_styled
+def boundary_sensitivity(frame: pd.DataFrame, profile: str, headline: float) -> Figure:
+    """Beside Table 5: its two accuracies over the distance that separates boundary from interior.
+
+    Columns of `frame`: model, distance, seed, boundary_accuracy, internal_accuracy. `headline`: the table's distance.
+    """
+    seeds = frame.groupby("model")["seed"].nunique()
+    figure, (axes,) = _page(8.6, 4, columns=2)
+    for ax, metric in zip(axes, ("boundary_accuracy", "internal_accuracy"), strict=True):
+        for model, group in frame.groupby("model", sort=False):
+            score = group.groupby("distance")[metric].agg(["mean", "std"]).astype(float).reset_index()
+            color = ROWS.get(model, GREY)
+            ax.plot(score["distance"], score["mean"], "o-", color=color, label=model)
+            edges = score["mean"] - score["std"], score["mean"] + score["std"]
+            ax.fill_between(score["distance"], *edges, color=color, alpha=0.15, linewidth=0)
+        if frame.empty:
+            _empty(ax)
+        ax.axvline(headline, color=GREY, linewidth=0.8, label=f"distance in Table 5 ({headline:g})", zorder=0)
+        ax.set_xticks(sorted({headline, *frame["distance"]}))
+        ax.set(title=metric.replace("_", " "), xlabel="distance to the boundary (pixels)", ylabel="accuracy (%)")
+    figure.suptitle(f"reproduced on {profile} {_count(seeds)}", size=10)
+    _legend(figure, axes[0].get_legend_handles_labels()[0], "bands: ± std over seeds" * any(seeds > 1), columns=4)
+    return figure
+
+
+def _variant_order(name: str) -> tuple:
+    """Sort key of a variant such as ``stack-k7-m32``: by head, k and m as numbers."""
+    head, sizes = name.split("-")[0], dict(re.findall(r"-([km])(\d+)", name))
+    return [*HEADS, head].index(head), int(sizes.get("k", 0)), int(sizes.get("m", 0)), name
+
+
+@_styled
+def learning_curves(frame: pd.DataFrame, profile: str) -> Figure:
+    """Beside Tables 1 to 5: mIoU during training, mean over seeds, one line per variant (not in the paper).
+
+    Columns of `frame`: name (such as ``gcn-k15-br``), seed, step, miou. One hue per head, darker for larger kernels;
+    broken lines have boundary refinement.
+    """
+    scored = frame.dropna(subset=["miou"])
+    names = pd.Series(sorted(scored["name"].unique(), key=_variant_order), dtype=object)
+    figure, ((ax,),) = _page(8.6, 4.6)
+    for head, family in names.groupby([name.split("-")[0] for name in names], sort=False):
+        hue = HEADS.get(head, GREY)
+        shades = seaborn.light_palette(hue, len(family) + 1)[1:]
+        for name, shade in zip(family, shades, strict=True):
+            mean = scored[scored["name"] == name].groupby("step")["miou"].mean()
+            style = "o--" if name.endswith("-br") else "o-"
+            ax.plot(mean.index, mean, style, color=shade, linewidth=1.2, markersize=3, label=name)
+    if scored.empty:
+        _empty(ax)
+    else:
+        figure.legend(loc="outside right upper")
+    seeds = _count(scored.groupby("name")["seed"].nunique())
+    ax.set(xlabel="training step", ylabel="mIoU (%)", title=f"reproduced on {profile} {seeds}")
+    return figure
+
+
+@_styled
+def published_against_reproduced(frame: pd.DataFrame, profile: str) -> Figure:
+    """Beside Tables 1 to 5 together: does the reproduction rank the variants as the paper does?
+
+    A run that fills cells of several tables is counted once. The user's run stands in where the study has no number.
+    """
+    scores = frame[frame["metric"] == "miou"]
+    scores = scores.assign(y=scores["study_mean"].fillna(scores["local_mean"]), local=scores["study_mean"].isna())
+    scores = scores.dropna(subset=["published", "y"]).drop_duplicates(["published", "y"])
+    rows = scores["row"].mask(scores["head"] == "conv1x1", "Baseline")
+    figure, ((ax,),) = _page(6, 5)
+    for row, group in scores.groupby(rows, sort=False):
+        color = ROWS.get(row, GREY)
+        faces = ["white" if local else color for local in group["local"]]
+        ax.scatter(group["published"], group["y"], s=40, c=faces, edgecolors=color, label=row)
+    order = scores["published"].corr(scores["y"], method="spearman") if len(scores) > 2 else np.nan
+    rank = f"Spearman ρ = {order:.2f}" if np.isfinite(order) else "too few to rank"
+    if scores.empty:
+        _empty(ax)
+    else:
+        ax.text(0.03, 0.97, f"{rank}\nn = {len(scores)} cells", transform=ax.transAxes, va="top")
+    parts = {"study": scores[~scores["local"]], "local": scores[scores["local"]]}
+    labels = [_label(part, source, profile) for source, part in parts.items() if len(part)]
+    ax.set_xlabel("published mIoU on VOC 2012 val (%)\ndifferent data: levels differ, only the order compares")
+    ax.set_ylabel("mIoU (%), " + ("\nhollow: ".join(labels) or f"not run on {profile}"))
+    _legend(figure, ax.get_legend_handles_labels()[0], columns=5)
+    return figure
+
+
+# --- pictures -----------------------------------------------------------------------------------------------
+
+
+def _colored(labels: np.ndarray) -> np.ndarray:
+    """Class ids → VOC colours, void white."""
+    colors = np.array(PALETTE, np.uint8).reshape(256, 3)
+    colors[VOID] = 255
+    return colors[labels]
+
+
+def _gallery(rows: list[list[np.ndarray]], titles: Sequence[str], maps: Iterable, class_names: Sequence[str]) -> Figure:
+    """Pictures in rows below `titles`, and a legend of the classes that occur in the label maps `maps`."""
+    if not rows:
+        figure, ((ax,),) = _page(4, 1.5)
+        ax.set_axis_off()
+        _empty(ax, "no examples")
+        return figure
+    size, columns = 1.5, len(rows[0])
+    heights = [max(picture.shape[0] / picture.shape[1] for picture in row) for row in rows]
+    classes = sorted({int(i) for labels in maps for i in np.unique(labels)})
+    per_line = max(1, int(size * columns / 1.3))
+    page = (size * columns, size * sum(heights) + 0.5 + 0.22 * -(-len(classes) // per_line))
+    figure, axes = _page(*page, rows=len(rows), columns=columns, height_ratios=heights)
+    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)
+    for line, row in zip(axes, rows, strict=True):
+        for ax, picture in zip(line, row, strict=False):
+            ax.imshow(picture, interpolation="nearest")
+            ax.spines[:].set(visible=True, color=GREY, linewidth=0.5)
+            ax.set(xticks=[], yticks=[])
+        for ax in line[len(row) :]:
+            ax.set_axis_off()
+    for ax, title in zip(axes[0], titles, strict=False):
+        ax.set_title(title, size=9)
+    colors = _colored(np.array(classes)) / 255
+    names = ["void" if i == VOID else class_names[i] for i in classes]
+    _legend(
+        figure,
+        [Patch(facecolor=c, edgecolor=GREY, linewidth=0.5, label=n) for c, n in zip(colors, names)],
+        columns=per_line,
+    )
+    return figure
+
+
+@_styled
+def qualitative(
+    images: Sequence[np.ndarray],
+    truths: Sequence[np.ndarray],
+    predictions: dict[str, Sequence[np.ndarray]],
+    class_names: Sequence[str],
+) -> Figure:
+    """Like Fig. 6: one example per row: image, the prediction of each variant, truth.
+
+    `images` (H, W, 3) uint8; `truths` and `predictions` (name → one per image) (H, W) uint8 class ids, 255 is void.
+    """
+    maps = [*predictions.values(), truths]
+    rows = [[image, *map(_colored, labels)] for image, *labels in zip(images, *maps, strict=True)]
+    return _gallery(rows, ["image", *predictions, "truth"], [m for group in maps for m in group], class_names)
+
+
+@_styled
+def samples(images: Sequence[np.ndarray], truths: Sequence[np.ndarray], class_names: Sequence[str]) -> Figure:
+    """Beside Tables 1 to 5, which are measured on such data: each image above its truth, at most eight in a row."""
+    rows = []
+    for start in range(0, len(images), 8):
+        rows += [list(images[start : start + 8]), [_colored(labels) for labels in truths[start : start + 8]]]
+    return _gallery(rows, [], truths, class_names)

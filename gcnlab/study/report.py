@@ -1,0 +1,220 @@
+"""Tables (CSV, Markdown), figures (PNG) and one self-contained HTML page, all generated from records."""
+
+import base64
+import html
+from collections.abc import Iterator
+from contextlib import suppress
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from gcnlab import __version__, paper
+from gcnlab.errors import UserError
+from gcnlab.study import results, tables
+from gcnlab.study.session import Session, score_text
+
+STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 1080px; margin: 2em auto; padding: 0 1em }
+h1, h2 { line-height: 1.2 } h2 { margin-top: 2em; border-bottom: 1px solid #ccc }
+table { border-collapse: collapse; font-size: 13px; margin: 1em 0 }
+th, td { padding: 4px 9px; border-bottom: 1px solid #ddd; text-align: left; vertical-align: top }
+thead th { border-bottom: 2px solid #888 } img { max-width: 100% }
+.note { color: #555; font-size: 13px } .wide { overflow-x: auto }
+"""
+
+
+def write_tables(session: Session, folder: Path) -> list[Path]:
+    """``tableN.csv`` (long form) and ``tableN.md`` (the paper's form) for every table, claims and runs."""
+    written = []
+
+    def write(name: str, text: str) -> None:
+        results.write_atomically(text, folder / name)
+        written.append(folder / name)
+
+    for name in tables.TABLES:
+        write(f"table{name}.csv", session.frame(name).to_csv(index=False, float_format="%.4f", lineterminator="\n"))
+        heading = f"Table {name}. {paper.published(name)['title']}. Profile `{session.profile.name}`.\n\n"
+        write(f"table{name}.md", heading + markdown(session.table(name)))
+    write("claims.md", markdown(session.verdicts()))
+    runs = results.frame(session.records)
+    write("runs.csv", runs.to_csv(index=False, float_format="%.5g", lineterminator="\n"))
+    return written
+
+
+def markdown(frame: pd.DataFrame) -> str:
+    """A frame as a Markdown table, its index as the first columns."""
+    flat = frame.reset_index()
+    rows = [flat.columns, ["---"] * len(flat.columns), *flat.itertuples(index=False)]
+    return "".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in row) + " |\n" for row in rows)
+
+
+def figures(session: Session) -> Iterator[tuple[str, str, Any]]:
+    """(file name, caption, matplotlib figure) of every figure that the records allow."""
+    from gcnlab.study import diagrams, plots  # needs matplotlib, which the training core does without
+
+    label = session.profile.name
+    yield "figure1", "Fig. 1 redrawn: classification, segmentation, and GCN between them.", diagrams.figure1()
+    yield "figure2", "Fig. 2 redrawn: the framework, the GCN block and boundary refinement.", diagrams.figure2()
+    yield "figure4", "Fig. 4 redrawn: the four heads that the paper compares.", diagrams.figure4()
+    frames = {name: session.frame(name) for name in tables.TABLES}
+    yield "table1", "Table 1: mIoU over the kernel size.", plots.score_over_k(frames["1"], label)
+    yield "table1-gain", "Table 1 as gain over the 1×1 baseline.", plots.gain_over_baseline(frames["1"], label)
+    yield "table2", "Table 2: GCN against the k×k convolution.", plots.score_over_k(frames["2"], label)
+    yield "table3", "Table 3: GCN against stacks of 3×3 convolutions.", plots.score_over_k(frames["3"], label)
+    yield "table4", "Table 4: narrower stacks.", plots.score_over_m(frames["4"], label)
+    yield "table5", "Table 5: near boundaries and inside.", plots.boundary_internal(frames["5"], label)
+    sensitivity = session.boundary_sensitivity()
+    if len(sensitivity):
+        distance = session.profile.template.boundary_distance
+        caption = f"Table 5 over the boundary distance (the table uses {distance:g} pixels)."
+        yield "boundary-distance", caption, plots.boundary_sensitivity(sensitivity, label, headline=distance)
+    curves = session.curves()
+    if len(curves) and curves.groupby("name")["step"].nunique().max() > 1:
+        caption = "Validation mIoU during training; the last point counts, no other is selected."
+        yield "curves", caption, plots.learning_curves(curves, label)
+    overview = pd.concat([frame.assign(table=name) for name, frame in frames.items()])
+    yield (
+        "overview",
+        "Every mIoU of Tables 1–5: published against reproduced.",
+        plots.published_against_reproduced(overview[overview["metric"] == "miou"], label),
+    )
+    # Pictures of real photographs may not be published: they are shown in the user's own notebooks only.
+    if session.profile.template.data.source.default_root is not None:
+        with suppress(UserError):  # a committed study holds records, not weights
+            yield "examples", "Validation images, evenly spaced over the list.", plots.qualitative(**session.examples())
+
+
+def write(session: Session) -> Path:
+    """Write everything below ``<out>/<profile>`` and return the path of ``report.html``."""
+    folder = session.out / session.profile.name
+    write_tables(session, folder / "tables")
+    parts: dict[str, list[str]] = {}
+    for name, caption, figure in figures(session):
+        png = BytesIO()
+        figure.savefig(png, dpi=120, bbox_inches="tight", metadata={"Software": None})
+        place = folder / "figures" / f"{name}.png"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(png.getvalue())
+        code = base64.b64encode(png.getvalue()).decode()
+        section = name.split("-")[0]
+        parts.setdefault(section, []).append(
+            f'<p><img alt="{html.escape(caption)}" src="data:image/png;base64,{code}"></p>'
+            f'<p class="note">{html.escape(caption)}</p>'
+        )
+    path = folder / "report.html"
+    results.write_atomically(_page(session, parts), path)
+    return path
+
+
+def _page(session: Session, figures: dict[str, list[str]]) -> str:
+    profile = session.profile
+    records = session.records
+    runs = "your run" if session.local_records else "the committed study"
+    body = [
+        f"<h1>Large Kernel Matters, reproduced: profile {profile.name}</h1>",
+        f"<p>{html.escape(profile.description)}. {len(records)} runs of {runs}. ",
+        "Published numbers are VOC 2012 val with a ResNet-152: levels of another profile do not compare with them, ",
+        "directions and orders do. Every score is a mean ± standard deviation over n seeds; "
+        "what was not run says so.</p>",
+        "<h2>Verdicts</h2>",
+        _table(session.verdicts()),
+        "".join(figures.get("overview", [])),
+    ]
+    for name in tables.TABLES:
+        published = paper.published(name)
+        body += [
+            f"<h2>Table {name}. {html.escape(published['title'])}</h2>",
+            f"<p>{html.escape(published['question'])} ",
+            f"<span class='note'>({html.escape(published['source'])})</span></p>",
+            _table(session.table(name)),
+            *figures.get(f"table{name}", []),
+        ]
+        if name == "5":
+            body += figures.get("boundary", [])
+    body += ["<h2>Examples and training</h2>", *figures.get("examples", []), *figures.get("curves", [])]
+    body += ["<h2>What is compared</h2>", *(f for n in ("figure1", "figure2", "figure4") for f in figures.get(n, []))]
+    body += ["<h3>Parameters and multiply-adds of the heads (2048 → 21, 16×16 map)</h3>", _table(complexity_table())]
+    assumptions = pd.DataFrame(paper.assumptions())[["question", "choice", "reason", "source"]]
+    body += ["<h2>What the paper leaves open, and what we chose</h2>", _table(assumptions.set_index("question"))]
+    if records:
+        shown = results.frame(records)
+        shown["score"] = [f"{100 * v:.2f}" if pd.notna(v) else "" for v in shown.get("miou", [None] * len(shown))]
+        body += [
+            "<h2>Runs</h2>",
+            _table(shown[["name", "key", "score", "seconds"]].set_index("name")),
+            _origin(records),
+        ]
+    return (
+        f"<!doctype html><html lang='en'><head><meta charset='utf-8'><title>gcnlab: {profile.name}</title>"
+        f"<style>{STYLE}</style></head><body>{''.join(body)}</body></html>\n"
+    )
+
+
+def _table(frame: pd.DataFrame) -> str:
+    with pd.option_context("display.max_colwidth", None):  # or long sentences are cut
+        return f"<div class='wide'>{frame.to_html(border=0, na_rep='')}</div>"
+
+
+def _origin(records: list[dict[str, Any]]) -> str:
+    """Where the records come from: devices, precision, versions, commits."""
+    seen = {
+        "device": {r["device"] for r in records},
+        "precision": {r["precision"] for r in records},
+        "torch": {r["versions"]["torch"] for r in records},
+        "commit": {f"{r['commit']}{' (with local changes)' if r['dirty'] else ''}" for r in records},
+        "data": {f"{r['data']['fingerprint']}{' (subset)' if r['data']['subset'] else ''}" for r in records},
+    }
+    text = "; ".join(f"{name}: {', '.join(sorted(map(str, values)))}" for name, values in seen.items())
+    return f"<p class='note'>gcnlab {__version__}; {html.escape(text)}</p>"
+
+
+def complexity_table() -> pd.DataFrame:
+    """Exact parameters and multiply-adds of the heads beside the published counts, for reading."""
+    frame = tables.complexity()
+    shown = pd.DataFrame({"head": frame["variant"], "parameters": [f"{n:,}" for n in frame["parameters"]]})
+    shown["published"] = [f"{n:.0f}K" if pd.notna(n) else "" for n in frame["published_k"]]
+    shown["multiply-adds"] = [f"{n / 1e6:,.0f}M" for n in frame["multiply_adds"]]
+    return shown.set_index("head")
+
+
+README_MARKS = ("<!-- results: generated by python -m gcnlab report --readme -->", "<!-- end of results -->")
+
+
+def readme_block(profile_names: tuple[str, ...] = ("shapes", "photos")) -> str:
+    """The README's result tables, from the committed records alone."""
+    parts = []
+    for name in profile_names:
+        session = Session(name, out=results.COMMITTED)
+        parts.append(f"**Profile `{name}`**: {session.profile.description}.\n\n")
+        rows = []
+        for table in ("1", "5"):
+            frame = session.frame(table)
+            for cell in frame[frame["metric"] == "miou"].itertuples():
+                label = cell.row if table == "5" else ("1×1 baseline" if cell.column == "base" else f"GCN k = {cell.k}")
+                if table == "1" or cell.refine:
+                    rows.append(
+                        (label, f"{cell.published:.1f}", score_text(cell.study_mean, cell.study_std, cell.study_n))
+                    )
+        for table, label in (("2", "k×k convolution"), ("3", "stack of 3×3")):
+            frame = session.frame(table)
+            for cell in frame[(frame["metric"] == "miou") & (frame["row"] != "GCN")].itertuples():
+                score = score_text(cell.study_mean, cell.study_std, cell.study_n)
+                rows.append((f"{label}, k = {cell.k}", f"{cell.published:.1f}", score))
+        columns = ["model", "published (VOC 2012 val)", f"reproduced ({name})"]
+        parts.append(markdown(pd.DataFrame(rows, columns=columns).set_index("model")) + "\n")
+        verdicts = session.verdicts()
+        decided = verdicts[verdicts["verdict"] != "not run"][["the paper says", "verdict", "evidence"]]
+        parts.append(markdown(decided) + "\n")
+    return "".join(parts)
+
+
+def update_readme(path: Path) -> None:
+    """Replace the text between the marks; ``UserError`` if they are not there."""
+    text = path.read_text(encoding="utf-8")
+    start, end = README_MARKS
+    if start not in text or end not in text:
+        raise UserError(f"{path} lacks the lines {start!r} and {end!r}: put them where the results belong")
+    before, after = text.split(start)[0], text.split(end)[1]
+    results.write_atomically(f"{before}{start}\n\n{readme_block()}{end}{after}", path)

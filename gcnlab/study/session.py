@@ -1,0 +1,198 @@
+"""One profile's published, committed and own results together: what notebooks, report and command line share."""
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from gcnlab import data
+from gcnlab.errors import UserError
+from gcnlab.evaluation.inference import predict
+from gcnlab.study import claims, profiles, results, runner, tables
+from gcnlab.study.experiment import Run, load_model, pick_device, run_key
+
+METRIC_NAMES = {
+    "miou": "mIoU",
+    "boundary_accuracy": "boundary accuracy",
+    "internal_accuracy": "internal accuracy",
+    "parameters_k": "parameters",
+}
+
+
+class Session:
+    """A user's view of one profile.
+
+    Args:
+        profile: name of the profile.
+        seeds: seeds 0 … seeds − 1 are trained.
+        jobs: runs at a time.
+        data_root: folder of the real data, for profiles that need it.
+        out: where own runs are kept; default ``results/local`` of the checkout. Giving the checkout's ``results``
+            itself extends the committed study.
+
+    Raises:
+        UserError: unknown profile, or numbers that are not positive.
+    """
+
+    def __init__(self, profile: str = "smoke", seeds: int = 1, jobs: int = 1,
+                 data_root: str | Path | None = None, out: str | Path | None = None):  # fmt: skip
+        if seeds < 1 or jobs < 1:
+            raise UserError(f"seeds and jobs must be at least 1, not {seeds} and {jobs}")
+        self.profile = profiles.get(profile)
+        self.seeds, self.jobs = seeds, jobs
+        self.data_root = None if data_root is None else Path(data_root).expanduser().resolve()
+        self.out = (Path(out).expanduser() if out else results.LOCAL).resolve()
+
+    @property
+    def own(self) -> bool:
+        """Whether ``out`` is the user's folder, not the committed study."""
+        return self.out != results.COMMITTED
+
+    @cached_property
+    def study_records(self) -> list[dict[str, Any]]:
+        """The committed records of this profile."""
+        return results.read_records(results.COMMITTED, self.profile.name)
+
+    @property
+    def local_records(self) -> list[dict[str, Any]]:
+        """The user's records of this profile, as they are on disk now."""
+        return results.read_records(self.out, self.profile.name) if self.own else []
+
+    @property
+    def records(self) -> list[dict[str, Any]]:
+        """The user's records if there are any, else the committed ones: what figures and verdicts speak of."""
+        return self.local_records or self.study_records
+
+    def train(self, *names: str) -> None:
+        """Train what is missing of these tables; ``RuntimeError`` lists the runs that failed."""
+        self._train(tables.table_runs(list(names), self.profile, list(range(self.seeds))))
+
+    def train_variant(self, head: str, k: int | None = None, refine: bool = False) -> dict[str, Any]:
+        """Train one variant with seed 0 if it is missing, and return its record."""
+        run = tables.variant_run(self.profile, head, k, None, refine, seed=0)
+        self._train([run])
+        return results.read_record(self.out, run.profile, run.name, run_key(run, self.data_root))
+
+    def _train(self, runs: list[Run]) -> None:
+        failures = runner.run_all(runs, self.out, self.data_root, self.jobs)
+        self.__dict__.pop("study_records", None)  # it may be the committed study that has grown
+        if failures:
+            raise RuntimeError("; ".join(failures))
+
+    def frame(self, name: str) -> pd.DataFrame:
+        """Table ``name`` in long form, see :func:`gcnlab.study.tables.compare`."""
+        return tables.compare(name, self.profile, self.study_records, self.local_records)
+
+    def table(self, name: str) -> pd.DataFrame:
+        """Table ``name`` in the paper's form: published, committed study, own run, and their difference."""
+        return in_paper_form(self.frame(name), self.profile.name, self.own)
+
+    def verdicts(self, *ids: int) -> pd.DataFrame:
+        """Verdicts on the paper's claims (all by default), from :attr:`records`."""
+        judged = claims.judge(self.profile, self.records, list(ids) or None)
+        source = f"{self.profile.name}, {'your run' if self.local_records else 'committed study'}"
+        rows = [(v.id, v.claim, v.verdict, v.evidence, source) for v in judged]
+        return pd.DataFrame(rows, columns=["claim", "the paper says", "verdict", "evidence", "runs"]).set_index("claim")
+
+    def curves(self) -> pd.DataFrame:
+        """mIoU (%) at every evaluation: columns name, seed, step, miou."""
+        rows = []
+        for variant, records in tables.variant_records(self.records).items():
+            for record in records:
+                for point in record["history"]:
+                    if "miou" in point:
+                        rows.append((variant.variant, record["config"]["seed"], point["step"], 100 * point["miou"]))
+        return pd.DataFrame(rows, columns=["name", "seed", "step", "miou"])
+
+    def boundary_sensitivity(self) -> pd.DataFrame:
+        """Boundary and internal accuracy (%) of the three models of Table 5 over the boundary distance (pixels)."""
+        found = tables.variant_records(self.records)
+        names = {run: row for row, run in self._table5_runs().items()}
+        rows = []
+        for run, records in found.items():
+            for record in records if run in names else ():
+                for distance, scores in record["metrics"]["boundary_sensitivity"].items():
+                    accuracies = (100 * scores["boundary_accuracy"], 100 * scores["internal_accuracy"])
+                    rows.append((names[run], float(distance), record["config"]["seed"], *accuracies))
+        return pd.DataFrame(rows, columns=["model", "distance", "seed", "boundary_accuracy", "internal_accuracy"])
+
+    def _table5_runs(self) -> dict[str, Run]:
+        return dict(zip(("Baseline", "GCN", "GCN + BR"), tables.table_runs(["5"], self.profile, [0]), strict=True))
+
+    def examples(self, count: int = 5, trained: bool = True) -> dict[str, Any]:
+        """Images, truths and predictions of the three models of Table 5, as :func:`plots.qualitative` takes them.
+
+        The examples are evenly spaced over the validation list, not chosen by eye. With ``trained`` false there are
+        no predictions. ``UserError`` when the weights of these runs are not below ``out``.
+        """
+        spec = self.profile.template.data
+        split = data.load(spec, "val", self.data_root)
+        picked = [split[int(i)] for i in np.linspace(0, len(split) - 1, count)]
+        models = self._table5_runs() if trained else {}
+        device = pick_device()
+        predictions = {}
+        for name, run in models.items():
+            model = load_model(run, self.out, self.data_root).to(device)
+            predictions[name] = [
+                predict(model, image[None])[0, :height, :width].cpu().numpy() for image, _, (height, width) in picked
+            ]
+        return {
+            "images": [image[:, :height, :width].permute(1, 2, 0).numpy() for image, _, (height, width) in picked],
+            "truths": [label[:height, :width].numpy() for _, label, (height, width) in picked],
+            "predictions": predictions,
+            "class_names": spec.class_names,
+        }
+
+
+def score_text(mean: float, std: float, n: int) -> str:
+    """``63.4 ± 0.5 (n=3)``, ``63.4 (n=1)`` or ``not run``."""
+    if n == 0:
+        return "not run"
+    return f"{mean:.1f} (n=1)" if n == 1 else f"{mean:.1f} ± {std:.1f} (n={n})"
+
+
+def in_paper_form(frame: pd.DataFrame, profile: str, own: bool) -> pd.DataFrame:
+    """A long comparison as the paper prints it: one line per model, metric and source, one column per setting."""
+
+    def line(row: str, metric: str, source: str, cells: Sequence[str]) -> None:
+        lines.append(dict(zip(columns, cells, strict=True)))
+        index.append((row, METRIC_NAMES[metric], source))
+
+    lines: list[dict[str, str]] = []
+    index: list[tuple[str, str, str]] = []
+    # Table 5 prints one metric per column; the others one setting per column.
+    settings = "metric" if frame["column"].str.contains("acc").any() else "column"
+    columns = list(dict.fromkeys(frame["column"]))
+    groups = frame.groupby("row" if settings == "metric" else ["row", "metric"], sort=False)
+    for _, group in groups:
+        row, metric = group["row"].iloc[0], group["metric"].iloc[0]
+        metric = "miou" if settings == "metric" else metric
+        by_column = group.set_index("column").reindex(columns)
+        present = by_column["published"].notna()
+
+        def texts(make, by_column=by_column, present=present) -> list[str]:
+            return [make(r) if p else "" for r, p in zip(by_column.itertuples(), present, strict=True)]
+
+        if metric == "parameters_k":
+            line(row, metric, "published", texts(lambda r: f"{r.published:.0f}K"))
+            line(row, metric, "counted", texts(lambda r: f"{r.study_mean:.1f}K"))
+            continue
+        line(row, metric, "published (VOC)", texts(lambda r: f"{r.published:.1f}"))
+        study = f"study ({profile})"
+        line(row, metric, study, texts(lambda r: score_text(r.study_mean, r.study_std, r.study_n)))
+        if own:
+            mine = f"your run ({profile})"
+            line(row, metric, mine, texts(lambda r: score_text(r.local_mean, r.local_std, r.local_n)))
+        line(row, metric, "reproduced − published", texts(_difference))
+    names = ["model", "measure", "source"]
+    out = pd.DataFrame(lines, columns=columns, index=pd.MultiIndex.from_tuples(index, names=names))
+    return out.droplevel("measure") if settings == "metric" else out
+
+
+def _difference(row: Any) -> str:
+    """Own run minus published where there is one, else committed study minus published."""
+    mean = row.local_mean if row.local_n else row.study_mean
+    return "" if pd.isna(mean) else f"{mean - row.published:+.1f}"

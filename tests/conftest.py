@@ -1,0 +1,51 @@
+"""For all tests: one thread, the CPU, generated data in a temporary folder, and one finished smoke study."""
+
+import os
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from gcnlab.study import profiles, runner, tables
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def surroundings(tmp_path_factory):
+    """Nothing is read from or written to the user's own cache, and a GPU changes no number."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GCNLAB_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("GCNLAB_DEVICE", "cpu")
+        yield
+
+
+@pytest.fixture
+def caught():
+    """``caught(error)`` → its message, after checking that it is one line (the promise of ``UserError``)."""
+
+    def message(info):
+        text = str(info.value)
+        assert text and len(text.splitlines()) == 1, text
+        return text
+
+    return message
+
+
+@pytest.fixture(scope="session")
+def smoke(tmp_path_factory):
+    """Table 5 of the smoke profile, trained once: ``out``, ``runs``, ``log`` and ``failures``. Do not write into it."""
+    out, log = tmp_path_factory.mktemp("smoke"), []
+    runs = tables.table_runs(["5"], profiles.get("smoke"), [0])
+    failures = runner.run_all(runs, out, log=log.append)
+    return SimpleNamespace(out=out, runs=runs, log=log, failures=failures)
+
+
+@pytest.fixture
+def real_data(pytestconfig):
+    """The folder of the real data: ``$GCNLAB_TEST_DATA`` or ``../shared/data`` beside the repository."""
+    folder = os.environ.get("GCNLAB_TEST_DATA") or pytestconfig.rootpath.parent / "shared" / "data"
+    folder = pytestconfig.rootpath / folder
+    if not (folder / "VOCdevkit").is_dir():
+        pytest.skip(f"no real data in {folder}: set GCNLAB_TEST_DATA to the folder that holds VOCdevkit/")
+    return folder
