@@ -51,8 +51,8 @@ set_up() {
         "${pip[@]}" --editable ".[$extra]" || fail "installation failed: see the lines above; run the same command again"
         touch "$stamp"
     fi
-    export PATH="$PWD/$venv/bin:$PATH"
-    [[ "$venv" != /* ]] || export PATH="$venv/bin:$PATH"
+    PATH="$(cd "$venv" && pwd)/bin:$PATH"
+    export PATH
 }
 
 if [[ "${1:-}" == test ]]; then

@@ -62,12 +62,11 @@ def check_ready(runs: list[Run], out: Path, data_root: Path | None = None) -> No
                         "free some space or choose another folder")  # fmt: skip
 
 
-def _worker(run: Run, out: Path, data_root: Path | None, threads: int, gpu: int | None) -> str:
+def _worker(run: Run, out: Path, data_root: Path | None, threads: int, gpu: int | None) -> None:
     if gpu is not None:
         os.environ["GCNLAB_DEVICE"] = f"cuda:{gpu}"
     torch.set_num_threads(threads)
     execute(run, out, data_root, log=lambda line: print(f"[{run.name}] {line}", flush=True))
-    return run.name
 
 
 def run_all(
@@ -93,34 +92,48 @@ def run_all(
     if not remaining:
         return []
     check_ready(remaining, out, data_root)
-    failures: list[str] = []
+    failures: dict[Run, str] = {}
     done = 0
-    threads = max(1, (os.cpu_count() or 1) // jobs)
+
+    def finished(run: Run, error: BaseException | None = None) -> None:
+        nonlocal done
+        done += 1
+        if error is not None:
+            failures[run] = f"{run.name}: {error}"
+        log(f"({done}/{len(remaining)}) {failures.get(run, f'{run.name} complete')}")
+
     for wave in waves:
+        ready = [run for run in wave if run.weights not in failures]
+        for run in wave:
+            if run not in ready:
+                finished(run, UserError(f"needs {run.weights.name}, which failed"))
         if jobs == 1:
-            for run in wave:
-                done += 1
-                log(f"({done}/{len(remaining)}) {run.profile}/{run.name}")
-                try:
-                    execute(run, out, data_root, log=log)
-                except (UserError, RuntimeError, ValueError, OSError) as error:
-                    failures.append(f"{run.name}: {error}")
-                    log(f"  failed: {error}")
-            continue
-        # spawn: forked children of a process that has used OpenMP or CUDA hang
-        with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
-            gpus = torch.cuda.device_count()
-            futures = {
-                pool.submit(_worker, run, out, data_root, threads, i % gpus if gpus else None): run
-                for i, run in enumerate(wave)
-            }
-            for future in as_completed(futures):
-                done += 1
-                try:
-                    log(f"({done}/{len(remaining)}) {future.result()} complete")
-                except Exception as error:  # whatever ended a worker ends only its run
-                    failures.append(f"{futures[future].name}: {error}")
-                    log(f"({done}/{len(remaining)}) {failures[-1]}")
-        if failures:
-            log(f"{len(failures)} runs failed; the others are kept, and the same command goes on from here")
-    return failures
+            _one_by_one(ready, out, data_root, log, finished)
+        else:
+            _in_processes(ready, out, data_root, jobs, finished)
+    if failures:
+        log(f"{len(failures)} runs failed; the others are kept, and the same command goes on from here")
+    return list(failures.values())
+
+
+def _one_by_one(runs: list[Run], out: Path, data_root: Path | None, log: Callable, finished: Callable) -> None:
+    for run in runs:
+        log(f"{run.profile}/{run.name}")
+        try:
+            execute(run, out, data_root, log=log)
+        except (UserError, RuntimeError, ValueError, OSError) as error:
+            finished(run, error)
+        else:
+            finished(run)
+
+
+def _in_processes(runs: list[Run], out: Path, data_root: Path | None, jobs: int, finished: Callable) -> None:
+    threads, gpus = max(1, (os.cpu_count() or 1) // jobs), torch.cuda.device_count()
+    # spawn: forked children of a process that has used OpenMP or CUDA hang
+    with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
+        futures = {
+            pool.submit(_worker, run, out, data_root, threads, i % gpus if gpus else None): run
+            for i, run in enumerate(runs)
+        }
+        for future in as_completed(futures):
+            finished(futures[future], future.exception())
