@@ -26,6 +26,13 @@ def _positive(text: str) -> int:
     return int(text)
 
 
+def _setting(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not (name and equals and value):
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
+    return name, value
+
+
 def _session(options: argparse.Namespace) -> Session:
     return Session(
         options.profile, getattr(options, "seeds", 1), getattr(options, "jobs", 1), options.data_root, options.out
@@ -39,7 +46,8 @@ def _print_json(value: Any) -> None:
 def _run(options: argparse.Namespace) -> int:
     session = _session(options)
     wanted = tables.table_runs(options.tables or list(tables.TABLES), session.profile, list(range(session.seeds)))
-    failures = runner.run_all(wanted, session.out, session.data_root, session.jobs)
+    cluster = None if options.cluster is None else dict(options.cluster)
+    failures = runner.run_all(wanted, session.out, session.data_root, session.jobs, cluster=cluster)
     for failure in failures:
         print(f"failed: {failure}", file=sys.stderr)
     return 1 if failures else 0
@@ -177,6 +185,9 @@ def build_parser() -> argparse.ArgumentParser:
     run.add_argument("tables", nargs="*", metavar="TABLE", help=f"{', '.join(tables.TABLES)}; none means all")
     place(run)
     amount(run)
+    run.add_argument("--cluster", nargs="*", type=_setting, metavar="NAME=VALUE",
+                     help="one cluster job per run, through submitit: cluster=slurm (default) or cluster=local, and "
+                     "its parameters, such as slurm_partition=gpu gpus_per_node=1 timeout_min=600")  # fmt: skip
 
     batch = command("notebooks", _notebooks, "execute the notebooks and write the report (what run_all.sh calls)")
     batch.add_argument("--only", metavar="NN,NN", help="numbers of notebooks, such as 01,02")

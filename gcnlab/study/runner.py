@@ -75,10 +75,13 @@ def run_all(
     data_root: Path | None = None,
     jobs: int = 1,
     log: Callable[[str], None] = print,
+    cluster: dict[str, str] | None = None,
 ) -> list[str]:
     """Train what is missing of ``runs`` below ``out``, ``jobs`` at a time.
 
-    With several jobs, CPU cores are divided between the processes, and GPUs are dealt out in turn.
+    With several jobs, CPU cores are divided between the processes, and GPUs are dealt out in turn. With ``cluster``
+    every run is one job of submitit: ``{"cluster": "slurm" or "local"}`` and parameters of its ``AutoExecutor``, such
+    as ``slurm_partition`` or ``timeout_min``; ``out`` must then be a folder that all machines share.
 
     Returns:
         One line per failed run, empty if all went well. What was finished stays finished.
@@ -107,7 +110,9 @@ def run_all(
         for run in wave:
             if run not in ready:
                 finished(run, UserError(f"needs {run.weights.name}, which failed"))
-        if jobs == 1:
+        if cluster is not None:
+            _on_cluster(ready, out, data_root, cluster, log, finished)
+        elif jobs == 1:
             _one_by_one(ready, out, data_root, log, finished)
         else:
             _in_processes(ready, out, data_root, jobs, finished)
@@ -137,3 +142,24 @@ def _in_processes(runs: list[Run], out: Path, data_root: Path | None, jobs: int,
         }
         for future in as_completed(futures):
             finished(futures[future], future.exception())
+
+
+def _on_cluster(
+    runs: list[Run], out: Path, data_root: Path | None, cluster: dict[str, str], log: Callable, finished: Callable
+) -> None:
+    try:
+        import submitit
+    except ImportError:
+        raise UserError("--cluster needs submitit: pip install -e '.[cluster]'") from None
+    logs = out / "cluster"
+    options = {name: int(value) if value.isdecimal() else value for name, value in cluster.items()}
+    try:
+        executor = submitit.AutoExecutor(folder=logs, cluster=options.pop("cluster", "slurm"))
+        executor.update_parameters(**options)
+    except (NameError, RuntimeError, ValueError, TypeError) as error:
+        raise UserError(f"--cluster: {' '.join(str(error).split())}") from None
+    with executor.batch():
+        submitted = [executor.submit(execute, run, out, data_root) for run in runs]
+    log(f"{len(submitted)} jobs submitted; their logs are in {logs}")
+    for run, job in zip(runs, submitted, strict=True):
+        finished(run, job.exception())
