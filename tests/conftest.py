@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from gcnlab.data import shapes
 from gcnlab.study import profiles, runner, tables
 
 torch.set_num_threads(1)
@@ -48,4 +49,12 @@ def real_data(pytestconfig):
     folder = pytestconfig.rootpath / folder
     if not (folder / "VOCdevkit").is_dir():
         pytest.skip(f"no real data in {folder}: set GCNLAB_TEST_DATA to the folder that holds VOCdevkit/")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def layout(tmp_path_factory):
+    """A small data root in the official layouts: VOC 4 + 3, SBD 5, single shapes 30 + 2. Copy it before changing it."""
+    folder = tmp_path_factory.mktemp("layout") / "data"
+    shapes.write(folder, shapes.Sizes(train=4, extra=5, val=3, single_train=30, single_val=2))
     return folder

@@ -2,7 +2,7 @@
 
 Every function returns a `matplotlib.figure.Figure` that belongs to no window. Most take a long table with one row per
 published number (`tables.compare`) and the profile, which labels every reproduced series together with its n. Filled
-markers are the committed study, hollow ones the user's own run; bars and bands are ± one standard deviation over seeds
+marks are the committed study, hollow ones the user's own run; bars and bands are ± one standard deviation over seeds
 (n ≥ 2). Scores are in percent. Nothing is drawn for what was not run, and the figure says so.
 """
 
@@ -22,8 +22,8 @@ from gcnlab.data.shapes import PALETTE, VOID
 from gcnlab.study.diagrams import ACCENT, GREY, INK, UP
 
 BLUE, GREEN = "#4a78a6", "#3f8f68"
-ROWS = {"GCN": ACCENT, "Conv": BLUE, "Stack": UP, "GCN + BR": GREEN, "Baseline": INK}  # colours
-HEADS = {"conv1x1": INK, "gcn": ACCENT, "conv": BLUE, "stack": UP}
+ROW_COLORS = {"GCN": ACCENT, "Conv": BLUE, "Stack": UP, "GCN + BR": GREEN, "Baseline": INK}
+HEAD_COLORS = {"conv1x1": INK, "gcn": ACCENT, "conv": BLUE, "stack": UP}
 PUBLISHED = "published (VOC 2012 val)"
 SOURCES = {"study": "reproduced", "local": "your run"}
 MARKS = {
@@ -31,30 +31,15 @@ MARKS = {
     "study": {"marker": "o", "linestyle": "-"},
     "local": {"marker": "o", "linestyle": ":", "markerfacecolor": "white"},
 }
-STYLE = seaborn.axes_style("ticks") | {
-    "axes.axisbelow": True,
-    "axes.edgecolor": GREY,
-    "axes.grid": True,
-    "axes.grid.axis": "y",
-    "axes.labelcolor": INK,
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "axes.titlesize": 10,
-    "figure.dpi": 110,
-    "font.family": ["DejaVu Sans"],
-    "font.size": 9,
-    "grid.color": "#e9ecef",
-    "legend.fontsize": 8.5,
-    "legend.frameon": False,
-    "legend.title_fontsize": 8,
-    "lines.linewidth": 1.6,
-    "lines.markersize": 5.5,
-    "text.color": INK,
-    "xtick.color": GREY,
-    "xtick.labelcolor": INK,
-    "ytick.color": GREY,
-    "ytick.labelcolor": INK,
-}
+STYLE = (
+    seaborn.axes_style("ticks")
+    | dict.fromkeys(("axes.edgecolor", "xtick.color", "ytick.color"), GREY)
+    | dict.fromkeys(("axes.labelcolor", "text.color", "xtick.labelcolor", "ytick.labelcolor"), INK)
+    | dict.fromkeys(("axes.spines.right", "axes.spines.top", "legend.frameon"), False)
+    | {"axes.axisbelow": True, "axes.grid": True, "axes.grid.axis": "y", "grid.color": "#e9ecef"}
+    | {"font.family": ["DejaVu Sans"], "font.size": 9, "axes.titlesize": 10, "legend.fontsize": 8.5}
+    | {"figure.dpi": 110, "lines.linewidth": 1.6, "lines.markersize": 5.5}
+)
 _styled = rc_context(STYLE)  # a decorator
 
 
@@ -74,24 +59,24 @@ def _sources(frame: pd.DataFrame) -> list[str]:
 
 
 def _count(numbers: Iterable[int]) -> str:
-    present = {int(n) for n in numbers if n > 0} or {0}
-    return f"(n = {'–'.join(str(n) for n in sorted({min(present), max(present)}))})"
+    present = [int(n) for n in numbers if n > 0]
+    ends = sorted({min(present), max(present)}) if present else []
+    return f"(n = {'–'.join(map(str, ends))})" if ends else "(not run)"
 
 
 def _label(frame: pd.DataFrame, source: str, profile: str) -> str:
-    if source == "published":
-        return PUBLISHED
-    return f"{SOURCES[source]} on {profile} {_count(frame[f'{source}_n'])}"
+    return PUBLISHED if source == "published" else f"{SOURCES[source]} on {profile} {_count(frame[f'{source}_n'])}"
 
 
 def _notes(frame: pd.DataFrame) -> str:
     """What a reader must know: the meaning of the bars, and which cells were not run if others were."""
     notes = []
     if any(np.isfinite(_values(frame, source)[1]).any() for source in SOURCES):
-        notes.append("bars: ± std over seeds")
+        notes.append("bars and bands: ± std over seeds (n ≥ 2)")
     missing = frame[frame["study_mean"].isna() & frame["local_mean"].isna()]
     if 0 < len(missing) < len(frame):
-        cells = (f"{row} {', '.join(group['column'])}".strip() for row, group in missing.groupby("row", sort=False))
+        groups = missing.groupby("row", sort=False)["column"]
+        cells = (f"{row} {', '.join(columns.unique())}".strip() for row, columns in groups)
         notes.append(f"not run: {'; '.join(cells)}")
     return "      ".join(notes)
 
@@ -101,12 +86,21 @@ def _notes(frame: pd.DataFrame) -> str:
 
 def _page(width: float, height: float, rows: int = 1, columns: int = 1, **options) -> tuple[Figure, np.ndarray]:
     figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
+    figure.get_layout_engine().set(w_pad=0.1, h_pad=0.08)
     return figure, figure.subplots(rows, columns, squeeze=False, **options)
+
+
+def _pair(profile: str, height: float) -> tuple[Figure, np.ndarray]:
+    """A page with a panel of published and one of reproduced numbers."""
+    figure, (axes,) = _page(8.8, height, columns=2)
+    for ax, title in zip(axes, (PUBLISHED, f"reproduced (profile {profile})"), strict=True):
+        ax.set(title=title, ylabel="mIoU (%)")
+    return figure, axes
 
 
 def _empty(ax: Axes, text: str = "not run") -> None:
     ax.text(0.5, 0.5, text, transform=ax.transAxes, ha="center", va="center", size=11, color=GREY)
-    ax.set_yticks([])
+    ax.set(xticks=[], yticks=[])
 
 
 def _spread(ax: Axes, x: np.ndarray, mean: np.ndarray, std: np.ndarray, color: str) -> None:
@@ -149,7 +143,8 @@ def _name_lines(ax: Axes, ends: dict[str, tuple[float, str]]) -> None:
 def _legend(figure: Figure, handles: Sequence, note: str = "", columns: int = 3) -> None:
     if handles:
         columns = min(columns, len(handles))
-        figure.legend(handles=handles, loc="outside lower center", ncols=columns, title=note)
+        place = {"loc": "outside lower center", "ncols": columns}
+        figure.legend(handles=handles, title=note or None, title_fontsize=8, **place)
 
 
 def _handles(frame: pd.DataFrame, profile: str, color: str = INK) -> list[Line2D]:
@@ -165,9 +160,11 @@ def score_over_k(frame: pd.DataFrame, profile: str) -> Figure:
     scores = frame[frame["metric"] == "miou"]
     base, curves = scores[scores["head"] == "conv1x1"], scores[scores["head"] != "conv1x1"]
     ticks = sorted(set(curves["k"].dropna().astype(int)))
-    figure, (axes,) = _page(8.6, 3.8, columns=2)
+    figure, axes = _pair(profile, 3.9)
     names: list[dict[str, tuple[float, str]]] = [{}, {}]
     for ax, sources, ends in zip(axes, (["published"], _sources(scores)), names, strict=True):
+        if not sources:
+            _empty(ax)
         for source in sources:
             for level, std in zip(*_values(base, source), strict=True):
                 if np.isfinite(level):
@@ -176,19 +173,16 @@ def score_over_k(frame: pd.DataFrame, profile: str) -> Figure:
                 if np.isfinite(std):
                     ax.axhspan(level - std, level + std, color=INK, alpha=0.08, linewidth=0)
             for row, group in curves.groupby("row", sort=False):
+                color = ROW_COLORS.get(row, GREY)
                 mean, std = _values(group, source)
-                _line(ax, group["k"], mean, std, source, ROWS.get(row, GREY))
+                _line(ax, group["k"], mean, std, source, color)
                 for last in mean[np.isfinite(mean)][-1:]:
-                    ends.setdefault(row, (last, ROWS.get(row, GREY)))
-        ax.set(xlabel="kernel size k", ylabel="mIoU (%)", xticks=ticks)
+                    ends.setdefault(row, (last, color))
+        ax.set(xlabel="kernel size k", xticks=ticks)
+    axes[1].set_xlim(axes[0].get_xlim())
     _equal_span(axes)
     for ax, ends in zip(axes, names, strict=True):
         _name_lines(ax, ends)
-    if not _sources(scores):
-        axes[1].set_xlim(axes[0].get_xlim())
-        _empty(axes[1])
-    axes[0].set_title(PUBLISHED)
-    axes[1].set_title(f"reproduced (profile {profile})")
     _legend(figure, _handles(scores, profile), _notes(scores))
     return figure
 
@@ -198,7 +192,7 @@ def gain_over_baseline(frame: pd.DataFrame, profile: str) -> Figure:
     """Beside Table 1: points of mIoU over the 1×1 baseline; bars add the deviations of both cells in quadrature."""
     scores = frame[frame["metric"] == "miou"]
     base, curve = scores[scores["head"] == "conv1x1"], scores[scores["head"] != "conv1x1"]
-    figure, ((ax,),) = _page(6.4, 4)
+    figure, ((ax,),) = _page(6.4, 4.2)
     ax.axhline(0, color=INK, linewidth=1, linestyle="--")
     lines = []
     for source in ("published", *_sources(scores)):
@@ -208,9 +202,10 @@ def gain_over_baseline(frame: pd.DataFrame, profile: str) -> Figure:
             label = f"{_label(scores, source, profile)}; baseline {level:.1f} %"
             color = GREY if source == "published" else ACCENT
             lines.append(_line(ax, curve["k"], mean - level, np.hypot(std, level_std), source, color, label=label))
-    if not any(profile in line.get_label() for line in lines):
-        ax.text(0.99, 0.08, f"{profile}: not run", transform=ax.transAxes, ha="right", size=11, color=GREY)
-    ax.set(xlabel="kernel size k", ylabel="gain over the 1×1 baseline (points of mIoU)")
+    if len(lines) < 2:
+        text = f"{profile}: {'baseline ' if _sources(scores) else ''}not run"
+        ax.text(0.99, 0.1, text, transform=ax.transAxes, ha="right", size=11, color=GREY)
+    ax.set(xlabel="kernel size k", ylabel="gain over the 1×1 baseline (points)")
     ax.set_xticks(sorted(set(curve["k"].dropna().astype(int))))
     _legend(figure, lines, _notes(scores), columns=1)
     return figure
@@ -221,42 +216,39 @@ def score_over_m(frame: pd.DataFrame, profile: str) -> Figure:
     """Beside Table 4: stacks of 3×3 convolutions with m inner channels, and GCN; parameters below each name."""
     scores = frame[frame["metric"] == "miou"]
     counts = frame[frame["metric"] == "parameters_k"].set_index(["row", "column"])
-    figure, (axes,) = _page(8.6, 4.3, columns=2)
-    colors = np.array([ROWS.get(row, GREY) for row in scores["row"]])
+    figure, axes = _pair(profile, 4.4)
+    colors = np.array([ROW_COLORS.get(row, GREY) for row in scores["row"]])
     x, legend = np.arange(len(scores)), []
     for ax, sources, weights in zip(axes, (["published"], _sources(scores)), ("published", "study_mean"), strict=True):
+        if not sources:
+            _empty(ax)
+        width = 0.62 if len(sources) < 2 else 0.43
         for place, source in enumerate(sources):
-            width = 0.7 / len(sources)
             at = x + width * (place - (len(sources) - 1) / 2)
             mean, std = _values(scores, source)
             has, hollow = np.isfinite(mean), source == "local"
-            style = {"edgecolor": colors[has], "linewidth": 1.2, "linestyle": ":" if hollow else "-"}
-            ax.bar(at[has], mean[has], 0.9 * width, color="white" if hollow else colors[has], **style)
+            style = {"linewidth": 1.2, "linestyle": ":" if hollow else "-"}
+            face = np.where(hollow, "white", colors[has])
+            ax.bar(at[has], mean[has], 0.9 * width, color=face, edgecolor=colors[has], **style)
             _spread(ax, at, mean, std, INK)
             for position, value, deviation in zip(at, mean, std, strict=True):
-                if np.isfinite(value):
-                    text = f"{value:.1f}" + (f"\n± {deviation:.1f}" if np.isfinite(deviation) else "")
-                    _write(ax, position, np.nansum([value, deviation]), text, gap=4)
-                else:
-                    _write(ax, position, 0, "not\nrun", gap=4, color=GREY)
-            if ax is axes[1]:
-                style |= {"edgecolor": INK, "facecolor": "white" if hollow else INK}
-                legend.append(Patch(label=_label(scores, source, profile), **style))
+                text = f"{value:.1f}" + (f"\n±{deviation:.1f}" if np.isfinite(deviation) else "")
+                known = np.isfinite(value)
+                height = np.nansum([value, deviation])
+                _write(ax, position, height, text if known else "not\nrun", gap=4, color=INK if known else GREY)
+            face = "white" if hollow else INK
+            legend.append(Patch(facecolor=face, edgecolor=INK, label=_label(scores, source, profile), **style))
         names = []
-        for row, column in zip(scores["row"], scores["column"], strict=True):
+        for row, column, k in zip(scores["row"], scores["column"], scores["k"], strict=True):
             size = counts[weights].get((row, column), np.nan)
-            name = f"Stack\nm = {column}" if row == "Stack" else f"{row}\n"
+            name = f"Stack\nm = {column}" if row == "Stack" else f"{row}\nk = {k}"
             names.append(f"{name}\n{size:,.0f}K" if np.isfinite(size) else name)
-        ax.set(xlabel="m and parameters at the paper's 2048 channels", ylabel="mIoU (%)", xlim=(-0.6, len(x) - 0.4))
         ax.set_xticks(x, names)
         ax.tick_params(axis="x", length=0)
+        ax.set(xlabel="m and parameters at the paper's 2048 channels", xlim=(-0.6, len(x) - 0.4))
     for ax in axes:
         ax.set_ylim(0, 1.2 * max(1, *(a.dataLim.y1 for a in axes)))
-    if not _sources(scores):
-        _empty(axes[1])
-    axes[0].set_title(PUBLISHED)
-    axes[1].set_title(f"reproduced (profile {profile})")
-    _legend(figure, legend, _notes(scores))
+    _legend(figure, legend[1:], _notes(scores))
     return figure
 
 
@@ -269,28 +261,31 @@ def boundary_internal(frame: pd.DataFrame, profile: str) -> Figure:
     titles = {"boundary_accuracy": "boundary accuracy", "internal_accuracy": "internal accuracy", "miou": "mIoU"}
     figure, axes = _page(9, 5.6, rows=2, columns=3)
     for line, sources in zip(axes, (["published"], _sources(frame)), strict=True):
-        for ax, (metric, title) in zip(line, titles.items(), strict=True):
+        for ax, metric in zip(line, titles, strict=True):
             group = frame[frame["metric"] == metric]
             x = np.arange(len(group))
             for place, source in enumerate(sources):
                 mean, std = _values(group, source)
                 color = GREY if source == "published" else ACCENT
                 _line(ax, x, mean, std, source, color)
-                for i in np.flatnonzero(np.isfinite(mean)):
-                    _write(ax, x[i], mean[i] - np.nan_to_num(std[i]), f"{mean[i]:.1f}", gap=-6)
+                around = pd.Series(mean).rolling(3, center=True, min_periods=1).mean()
+                for i in np.flatnonzero(np.isfinite(mean)) if place == 0 else ():  # beyond the bend of the line
+                    side = 1 if mean[i] >= around[i] else -1
+                    _write(ax, x[i], mean[i] + side * np.nan_to_num(std[i]), f"{mean[i]:.1f}", gap=6 * side)
                 for i in np.flatnonzero(np.isfinite(np.diff(mean))):
-                    text = ("○ " if source == "local" else "") + f"{mean[i + 1] - mean[i]:+.1f}"
-                    where = {"transform": ax.get_xaxis_transform(), "ha": "center", "va": "top"}
-                    ax.text(i + 0.5, 0.99 - 0.1 * place, text, color=color, weight="bold", **where)
+                    step = f"{mean[i + 1] - mean[i]:+.1f}".replace("-", "−")
+                    where = {"transform": ax.get_xaxis_transform(), "ha": "center", "va": "top", "weight": "bold"}
+                    ax.text(i + 0.5, 0.98 - 0.1 * place, "○ " * (source == "local") + step, color=color, **where)
             if not np.isfinite(ax.dataLim.intervaly).all():
                 _empty(ax)
-            ax.set_title(title)
             ax.set_xticks(x, group["row"])
             ax.set_xlim(-0.4, max(len(x), 1) - 0.6)
-    _equal_span(axes.flat, top=0.4, bottom=0.2)
-    axes[0, 0].set_ylabel(f"{PUBLISHED}\n%")
-    axes[1, 0].set_ylabel(f"reproduced (profile {profile})\n%")
-    _legend(figure, _handles(frame, profile, ACCENT), _notes(frame[frame["metric"] == "miou"].assign(column="")))
+    for ax, title in zip(axes[0], titles.values(), strict=True):
+        ax.set_title(title)
+    _equal_span(axes.flat, top=0.5, bottom=0.25)
+    axes[0, 0].set_ylabel(f"{PUBLISHED}, %")
+    axes[1, 0].set_ylabel(f"reproduced (profile {profile}), %")
+    _legend(figure, _handles(frame, profile, ACCENT), _notes(frame.assign(column="")))
     return figure
 
 
@@ -301,18 +296,19 @@ def boundary_sensitivity(frame: pd.DataFrame, profile: str, headline: float) -> 
     Columns of `frame`: model, distance, seed, boundary_accuracy, internal_accuracy. `headline`: the table's distance.
     """
     seeds = frame.groupby("model")["seed"].nunique()
-    figure, (axes,) = _page(8.6, 4, columns=2)
+    figure, (axes,) = _page(8.8, 4.1, columns=2)
     for ax, metric in zip(axes, ("boundary_accuracy", "internal_accuracy"), strict=True):
         for model, group in frame.groupby("model", sort=False):
             score = group.groupby("distance")[metric].agg(["mean", "std"]).astype(float).reset_index()
-            color = ROWS.get(model, GREY)
+            color = ROW_COLORS.get(model, GREY)
             ax.plot(score["distance"], score["mean"], "o-", color=color, label=model)
             edges = score["mean"] - score["std"], score["mean"] + score["std"]
             ax.fill_between(score["distance"], *edges, color=color, alpha=0.15, linewidth=0)
         if frame.empty:
             _empty(ax)
-        ax.axvline(headline, color=GREY, linewidth=0.8, label=f"distance in Table 5 ({headline:g})", zorder=0)
-        ax.set_xticks(sorted({headline, *frame["distance"]}))
+        else:
+            ax.axvline(headline, color=GREY, linewidth=0.8, label=f"distance of Table 5: {headline:g}", zorder=0)
+            ax.set_xticks(sorted({headline, *frame["distance"]}))
         ax.set(title=metric.replace("_", " "), xlabel="distance to the boundary (pixels)", ylabel="accuracy (%)")
     figure.suptitle(f"reproduced on {profile} {_count(seeds)}", size=10)
     _legend(figure, axes[0].get_legend_handles_labels()[0], "bands: ± std over seeds" * any(seeds > 1), columns=4)
@@ -320,9 +316,9 @@ def boundary_sensitivity(frame: pd.DataFrame, profile: str, headline: float) -> 
 
 
 def _variant_order(name: str) -> tuple:
-    """Sort key of a variant such as ``stack-k7-m32``: by head, k and m as numbers."""
+    """Sort key of a variant such as ``stack-k7-m32``: by head, then k and m as numbers; no m is the widest."""
     head, sizes = name.split("-")[0], dict(re.findall(r"-([km])(\d+)", name))
-    return [*HEADS, head].index(head), int(sizes.get("k", 0)), int(sizes.get("m", 0)), name
+    return [*HEAD_COLORS, head].index(head), int(sizes.get("k", 0)), int(sizes.get("m", 10**9)), name
 
 
 @_styled
@@ -330,14 +326,15 @@ def learning_curves(frame: pd.DataFrame, profile: str) -> Figure:
     """Beside Tables 1 to 5: mIoU during training, mean over seeds, one line per variant (not in the paper).
 
     Columns of `frame`: name (such as ``gcn-k15-br``), seed, step, miou. One hue per head, darker for larger kernels;
-    broken lines have boundary refinement.
+    a broken line has boundary refinement.
     """
     scored = frame.dropna(subset=["miou"])
     names = pd.Series(sorted(scored["name"].unique(), key=_variant_order), dtype=object)
-    figure, ((ax,),) = _page(8.6, 4.6)
+    figure, ((ax,),) = _page(8.8, 4.8)
     for head, family in names.groupby([name.split("-")[0] for name in names], sort=False):
-        hue = HEADS.get(head, GREY)
-        shades = seaborn.light_palette(hue, len(family) + 1)[1:]
+        hue = HEAD_COLORS.get(head, GREY)
+        light, dark = seaborn.light_palette(hue, 5)[2], seaborn.dark_palette(hue, 5)[2]
+        shades = seaborn.blend_palette([light, hue, dark], len(family)) if len(family) > 1 else [hue]
         for name, shade in zip(family, shades, strict=True):
             mean = scored[scored["name"] == name].groupby("step")["miou"].mean()
             style = "o--" if name.endswith("-br") else "o-"
@@ -361,22 +358,23 @@ def published_against_reproduced(frame: pd.DataFrame, profile: str) -> Figure:
     scores = scores.assign(y=scores["study_mean"].fillna(scores["local_mean"]), local=scores["study_mean"].isna())
     scores = scores.dropna(subset=["published", "y"]).drop_duplicates(["published", "y"])
     rows = scores["row"].mask(scores["head"] == "conv1x1", "Baseline")
-    figure, ((ax,),) = _page(6, 5)
+    figure, ((ax,),) = _page(6, 5.2)
     for row, group in scores.groupby(rows, sort=False):
-        color = ROWS.get(row, GREY)
+        color = ROW_COLORS.get(row, GREY)
         faces = ["white" if local else color for local in group["local"]]
-        ax.scatter(group["published"], group["y"], s=40, c=faces, edgecolors=color, label=row)
+        ax.scatter(group["published"], group["y"], s=40, c=faces, edgecolors=color)
     order = scores["published"].corr(scores["y"], method="spearman") if len(scores) > 2 else np.nan
-    rank = f"Spearman ρ = {order:.2f}" if np.isfinite(order) else "too few to rank"
+    rank = f"Spearman ρ = {order:.2f}" if np.isfinite(order) else "too few cells to rank"
     if scores.empty:
         _empty(ax)
     else:
-        ax.text(0.03, 0.97, f"{rank}\nn = {len(scores)} cells", transform=ax.transAxes, va="top")
+        ax.set_title(f"{rank} (n = {len(scores)} cells)".replace("-", "−"))
     parts = {"study": scores[~scores["local"]], "local": scores[scores["local"]]}
     labels = [_label(part, source, profile) for source, part in parts.items() if len(part)]
     ax.set_xlabel("published mIoU on VOC 2012 val (%)\ndifferent data: levels differ, only the order compares")
-    ax.set_ylabel("mIoU (%), " + ("\nhollow: ".join(labels) or f"not run on {profile}"))
-    _legend(figure, ax.get_legend_handles_labels()[0], columns=5)
+    ax.set_ylabel("mIoU (%) " + ("\nhollow: ".join(labels) or f"on {profile} (not run)"))
+    dots = [Line2D([], [], color=ROW_COLORS.get(r, GREY), marker="o", linestyle="", label=r) for r in rows.unique()]
+    _legend(figure, dots, columns=5)
     return figure
 
 
@@ -397,13 +395,14 @@ def _gallery(rows: list[list[np.ndarray]], titles: Sequence[str], maps: Iterable
         ax.set_axis_off()
         _empty(ax, "no examples")
         return figure
-    size, columns = 1.5, len(rows[0])
-    heights = [max(picture.shape[0] / picture.shape[1] for picture in row) for row in rows]
     classes = sorted({int(i) for labels in maps for i in np.unique(labels)})
-    per_line = max(1, int(size * columns / 1.3))
-    page = (size * columns, size * sum(heights) + 0.5 + 0.22 * -(-len(classes) // per_line))
-    figure, axes = _page(*page, rows=len(rows), columns=columns, height_ratios=heights)
-    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)
+    width, columns = 1.5, len(rows[0])
+    heights = [max(picture.shape[0] / picture.shape[1] for picture in row) for row in rows]
+    per_line = max(1, int(width * columns / 1.3))
+    below = 0.2 + 0.18 * -(-len(classes) // per_line)
+    height = (width + 0.03) * sum(heights) + 0.3 * bool(titles) + below
+    figure, axes = _page(width * columns, height, rows=len(rows), columns=columns, height_ratios=heights)
+    figure.set_layout_engine("compressed", w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)
     for line, row in zip(axes, rows, strict=True):
         for ax, picture in zip(line, row, strict=False):
             ax.imshow(picture, interpolation="nearest")
@@ -413,13 +412,11 @@ def _gallery(rows: list[list[np.ndarray]], titles: Sequence[str], maps: Iterable
             ax.set_axis_off()
     for ax, title in zip(axes[0], titles, strict=False):
         ax.set_title(title, size=9)
-    colors = _colored(np.array(classes)) / 255
-    names = ["void" if i == VOID else class_names[i] for i in classes]
-    _legend(
-        figure,
-        [Patch(facecolor=c, edgecolor=GREY, linewidth=0.5, label=n) for c, n in zip(colors, names)],
-        columns=per_line,
-    )
+    handles = []
+    for i in classes:
+        color = _colored(np.array(i)) / 255
+        handles.append(Patch(facecolor=color, edgecolor=GREY, label="void" if i == VOID else class_names[i]))
+    _legend(figure, handles, columns=per_line)
     return figure
 
 
@@ -442,7 +439,8 @@ def qualitative(
 @_styled
 def samples(images: Sequence[np.ndarray], truths: Sequence[np.ndarray], class_names: Sequence[str]) -> Figure:
     """Beside Tables 1 to 5, which are measured on such data: each image above its truth, at most eight in a row."""
-    rows = []
-    for start in range(0, len(images), 8):
-        rows += [list(images[start : start + 8]), [_colored(labels) for labels in truths[start : start + 8]]]
+    rows, wide = [], -(-len(images) // max(1, -(-len(images) // 8)))
+    for start in range(0, len(images), wide or 1):
+        part = slice(start, start + wide)
+        rows += [list(images[part]), [_colored(labels) for labels in truths[part]]]
     return _gallery(rows, [], truths, class_names)

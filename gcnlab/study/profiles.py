@@ -42,7 +42,7 @@ PROFILES = {
         Profile(
             "smoke",
             "a few steps on a few embedded shapes: shows that everything runs, never evidence",
-            _small("smoke", "shapes-tiny", Schedule(3, 8), Schedule(3, 8)),
+            _small("smoke", "shapes-tiny", Schedule(3, 8, evaluations=3), Schedule(3, 8)),
             evidence=False,
         ),
         Profile(
