@@ -7,6 +7,8 @@ Each function returns a `matplotlib.figure.Figure` that belongs to no window, so
 All coordinates are inches on the page, y upwards. Kernels are drawn for k = 7, scores for the 21 VOC classes.
 """
 
+import itertools
+
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch, Polygon, Rectangle
 from matplotlib.path import Path
@@ -125,7 +127,7 @@ def feature_map(ax, x, y, size, depth, color=FEATURE, grid=0, region=None, zorde
         )
     for step in range(1, grid):
         for ends in (((0, step / grid), (1, step / grid)), ((step / grid, 0), (step / grid, 1))):
-            line = zip(*(on_face(x, y, size, *end) for end in ends))
+            line = zip(*(on_face(x, y, size, *end) for end in ends), strict=True)
             ax.plot(*line, color=GREY, linewidth=0.4, zorder=zorder)
 
 
@@ -135,7 +137,7 @@ def block(ax, x, top, bottom, branches, sizes, spread=1.56):
     `branches`: for each, its layers (label, kernel or None, colour, output's label), none for the identity.
     `sizes`: labels of the input and the output tensor.
     """
-    for y, label in zip((top, bottom), sizes):
+    for y, label in zip((top, bottom), sizes, strict=True):
         deep = label.endswith("C")
         feature_map(ax, x, y, 0.62, 0.16 if deep else 0.08, FEATURE if deep else SCORE)
         write(ax, x + 0.55, y - 0.04, label, ha="left")
@@ -151,7 +153,7 @@ def block(ax, x, top, bottom, branches, sizes, spread=1.56):
         heights = [0.46 if kernel else 0.28 for _, kernel, _, _ in layers]
         gap = (split - join - sum(heights)) / (len(layers) + 1)
         y, entry = split, [(x, split if len(branches) > 1 else top)]
-        for (label, kernel, color, size), height in zip(layers, heights):
+        for (label, kernel, color, size), height in zip(layers, heights, strict=True):
             arrow(ax, *entry, (here, y), (here, y - gap))
             box(ax, here, y - gap - height / 2, label, color, 1.2, height, kernel)
             y -= gap + height
@@ -216,7 +218,7 @@ def figure1():
         x, label_x = left + 1.0, left + 2.12
         title(ax, left, 4.62, letter, name)
         feature_map(ax, x, image_y, size, 0.02, "white")
-        for y, map_size in zip(levels[:-1], sizes):
+        for y, map_size in zip(levels[:-1], sizes, strict=False):
             feature_map(ax, x, y, map_size, 0.1)
         feature_map(ax, x, levels[-1], sizes[-1], 0.1, FEATURE, grid, region)
         if letter == "A":
@@ -238,7 +240,7 @@ def figure1():
             feature_map(ax, x, score_y, size, 0.03, SCORE, grid, (4, 4), zorder=5)
         cells = [(step + 0.5) / grid for step in range(region[0], region[1] + 1)]
         for foot in (on_face(x, levels[-1], sizes[-1], u, v) for u in cells for v in cells):
-            ax.plot(*zip(foot, target), color=ACCENT, linewidth=0.5 if len(cells) > 1 else 1.6, zorder=4)
+            ax.plot(*zip(foot, target, strict=True), color=ACCENT, linewidth=0.5 if len(cells) > 1 else 1.6, zorder=4)
         for y, label in (
             (image_y, "image"),
             (sum(levels) / 4, "feature\nmaps"),
@@ -265,7 +267,7 @@ def figure2():
     )
     x, head_x, refine_x, sum_x = 2.0, 3.2, 4.0, 4.85
     levels = [6.55 - 1.12 * level for level in range(len(stages))]
-    for level, ((name, side, channels, size, depth), y) in enumerate(zip(stages, levels)):
+    for level, ((name, side, channels, size, depth), y) in enumerate(zip(stages, levels, strict=True)):
         feature_map(ax, x, y, size, depth, FEATURE if level else "white")
         write(ax, 0.25, y + 0.13, name, ha="left", weight="bold")
         write(
@@ -293,7 +295,7 @@ def figure2():
             plus(ax, sum_x, y)
             arrow(ax, (sum_x, y), (sum_x, y + 0.3))
             box(ax, sum_x, y + 0.45, "BR", REFINE)
-    for level, (y, below) in enumerate(zip(levels, levels[1:])):  # the deconvolution from the level below
+    for level, (y, below) in enumerate(itertools.pairwise(levels)):  # the deconvolution from the level below
         start, end = below + (0.6 if 0 < level < 4 else 0.15), y - (0.15 if level < 2 else 0.11)
         foot = [(refine_x + 0.31, below), (sum_x, below)] if level == 4 else [(sum_x, start)]
         arrow(ax, *foot, (sum_x, end), color=UP, width=2)
