@@ -1,6 +1,6 @@
 """The profiles: which data, at what size, with which schedule. They differ in data, never in code paths."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gcnlab.data import DataSpec
 from gcnlab.errors import UserError
@@ -17,12 +17,14 @@ class Profile:
         description: one line, shown beside every number.
         template: the run that every variant shares; head, k, m, refine and seed are filled in.
         evidence: False where the numbers only show that the code runs.
+        longer: name of the profile that differs in nothing but more steps, to see whether training had converged.
     """
 
     name: str
     description: str
     template: Run
     evidence: bool = True
+    longer: str | None = None
 
     @property
     def top_channels(self) -> int:
@@ -54,6 +56,7 @@ PROFILES = {
                 Schedule(800, 16, lr=4e-3, backbone_lr=2e-3, warmup=40, evaluations=4),
                 Schedule(600, 64, lr=2e-3, warmup=50, weight_decay=1e-2, evaluations=4),
             ),
+            longer="shapes-long",
         ),
         Profile(
             "photos",
@@ -92,6 +95,13 @@ PROFILES = {
         ),
     )
 }
+
+_SHAPES = PROFILES["shapes"].template
+PROFILES["shapes-long"] = Profile(
+    "shapes-long",
+    "shapes with twice the steps, from the same pre-trained weights",
+    replace(_SHAPES, profile="shapes-long", schedule=replace(_SHAPES.schedule, steps=2 * _SHAPES.schedule.steps)),
+)
 
 
 def get(name: str) -> Profile:

@@ -134,6 +134,9 @@ def _page(session: Session, figures: dict[str, list[str]]) -> str:
         if name == "5":
             body += figures.get("boundary", [])
     body += ["<h2>Examples and training</h2>", *figures.get("examples", []), *figures.get("curves", [])]
+    convergence = session.convergence()
+    if convergence is not None:
+        body += [f"<h3>Would more steps change the order?</h3><p>{_order_kept(convergence)}</p>", _table(convergence)]
     body += ["<h2>What is compared</h2>", *(f for n in ("figure1", "figure2", "figure4") for f in figures.get(n, []))]
     body += ["<h3>Parameters and multiply-adds of the heads (2048 → 21, 16×16 map)</h3>", _table(complexity_table())]
     assumptions = pd.DataFrame(paper.assumptions())[["question", "choice", "reason", "source"]]
@@ -150,6 +153,12 @@ def _page(session: Session, figures: dict[str, list[str]]) -> str:
         f"<!doctype html><html lang='en'><head><meta charset='utf-8'><title>gcnlab: {profile.name}</title>"
         f"<style>{STYLE}</style></head><body>{''.join(body)}</body></html>\n"
     )
+
+
+def _order_kept(convergence: pd.DataFrame) -> str:
+    before, after = convergence.iloc[:, 0], convergence.iloc[:, 1]
+    rank = before.corr(after, method="spearman")
+    return f"mIoU (%) of {len(convergence)} variants at two lengths of training: rank correlation {rank:.2f}."
 
 
 def _table(frame: pd.DataFrame) -> str:

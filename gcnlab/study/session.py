@@ -107,6 +107,28 @@ class Session:
                         rows.append((variant.variant, record["config"]["seed"], point["step"], 100 * point["miou"]))
         return pd.DataFrame(rows, columns=["name", "seed", "step", "miou"])
 
+    def convergence(self) -> pd.DataFrame | None:
+        """mIoU (%) after the profile's steps and after those of its longer twin, for the variants that have both.
+
+        None if the profile has no longer twin or nothing was run with it. Columns: one per number of steps, change.
+        """
+        if self.profile.longer is None:
+            return None
+        twin = Session(self.profile.longer, out=self.out)
+        scores = {}
+        for session in (self, twin):
+            found = tables.variant_records(session.records)
+            scores[f"{session.profile.template.schedule.steps} steps"] = {
+                run.variant: 100 * np.mean([record["metrics"]["miou"] for record in records])
+                for run, records in found.items()
+                if run.study == "segmentation"
+            }
+        frame = pd.DataFrame(scores).dropna()
+        if frame.empty:
+            return None
+        frame["change"] = frame.iloc[:, 1] - frame.iloc[:, 0]
+        return frame.sort_values(frame.columns[0]).rename_axis("variant").round(1)
+
     def boundary_sensitivity(self) -> pd.DataFrame:
         """Boundary and internal accuracy (%) of the three models of Table 5 over the boundary distance (pixels)."""
         found = tables.variant_records(self.records)
