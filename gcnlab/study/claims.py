@@ -7,7 +7,7 @@ variant there is no margin, and no score claim is decided.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import sqrt
+from math import hypot, sqrt
 from typing import Any
 
 import numpy as np
@@ -141,7 +141,7 @@ def _stack_needs_width(scores: Scores) -> tuple[str, str]:
 
 
 def _where(scores: Scores, better: tuple, worse: tuple, strong: str, weak: str) -> tuple[str, str]:
-    """Does the error fall by a larger share in the region ``strong`` than in the region ``weak``?"""
+    """Does accuracy rise in the region ``strong``, and by more points than in the region ``weak``?"""
     names = {"boundary_accuracy": "boundary", "internal_accuracy": "internal"}
     gain, margin = scores.gain(better, worse, strong)
     side, side_margin = scores.gain(better, worse, weak)
@@ -151,8 +151,8 @@ def _where(scores: Scores, better: tuple, worse: tuple, strong: str, weak: str) 
         f"{names[weak]} {_points(side, side_margin)}, {side_cut:.0f} % of its error"
     )
     verdict = _decide(gain, margin)
-    if verdict == HOLDS and side_cut >= cut:
-        verdict = FAILS  # both regions gain, the other one more
+    if verdict == HOLDS:
+        verdict = _decide(gain - side, hypot(margin, side_margin))
     return verdict, text
 
 

@@ -111,10 +111,10 @@ def write(session: Session) -> Path:
 def _page(session: Session, figures: dict[str, list[str]]) -> str:
     profile = session.profile
     records = session.records
-    runs = "your run" if session.local_records else "the committed study"
+    runs = "your own" if session.local_records else "the committed study"
     body = [
         f"<h1>Large Kernel Matters, reproduced: profile {profile.name}</h1>",
-        f"<p>{html.escape(profile.description)}. {len(records)} runs of {runs}. ",
+        f"<p>{html.escape(profile.description)}. {len(records)} runs ({runs}). ",
         "Published numbers are VOC 2012 val with a ResNet-152: levels of another profile do not compare with them, ",
         "directions and orders do. Every score is a mean ± standard deviation over n seeds; "
         "what was not run says so.</p>",
