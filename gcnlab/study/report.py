@@ -133,7 +133,8 @@ def _page(session: Session, figures: dict[str, list[str]]) -> str:
         ]
         if name == "5":
             body += figures.get("boundary", [])
-    body += ["<h2>Examples and training</h2>", *figures.get("examples", []), *figures.get("curves", [])]
+    pictures = [*figures.get("examples", []), *figures.get("curves", [])]
+    body += ["<h2>Examples and training</h2>", *pictures] if pictures else []
     convergence = session.convergence()
     if convergence is not None:
         body += [f"<h3>Would more steps change the order?</h3><p>{_order_kept(convergence)}</p>", _table(convergence)]
