@@ -18,7 +18,6 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from gcnlab.data.shapes import PALETTE, VOID
 from gcnlab.study.diagrams import ACCENT, GREY, INK, UP
 
 BLUE, GREEN = "#4a78a6", "#3f8f68"
@@ -40,7 +39,7 @@ STYLE = (
     | {"font.family": ["DejaVu Sans"], "font.size": 9, "axes.titlesize": 10, "legend.fontsize": 8.5}
     | {"figure.dpi": 110, "lines.linewidth": 1.6, "lines.markersize": 5.5}
 )
-_styled = rc_context(STYLE)  # a decorator
+styled = rc_context(STYLE)  # a decorator
 
 
 # --- numbers and their labels -------------------------------------------------------------------------------
@@ -84,7 +83,7 @@ def _notes(frame: pd.DataFrame) -> str:
 # --- drawing ------------------------------------------------------------------------------------------------
 
 
-def _page(width: float, height: float, rows: int = 1, columns: int = 1, **options) -> tuple[Figure, np.ndarray]:
+def page(width: float, height: float, rows: int = 1, columns: int = 1, **options) -> tuple[Figure, np.ndarray]:
     figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
     figure.get_layout_engine().set(w_pad=0.1, h_pad=0.08)
     return figure, figure.subplots(rows, columns, squeeze=False, **options)
@@ -92,13 +91,13 @@ def _page(width: float, height: float, rows: int = 1, columns: int = 1, **option
 
 def _pair(profile: str, height: float) -> tuple[Figure, np.ndarray]:
     """A page with a panel of published and one of reproduced numbers."""
-    figure, (axes,) = _page(8.8, height, columns=2)
+    figure, (axes,) = page(8.8, height, columns=2)
     for ax, title in zip(axes, (PUBLISHED, f"reproduced (profile {profile})"), strict=True):
         ax.set(title=title, ylabel="mIoU (%)")
     return figure, axes
 
 
-def _empty(ax: Axes, text: str = "not run") -> None:
+def empty(ax: Axes, text: str = "not run") -> None:
     ax.text(0.5, 0.5, text, transform=ax.transAxes, ha="center", va="center", size=11, color=GREY)
     ax.set(xticks=[], yticks=[])
 
@@ -140,7 +139,7 @@ def _name_lines(ax: Axes, ends: dict[str, tuple[float, str]]) -> None:
         ax.annotate(name, (1, free), (5, 0), ax.get_yaxis_transform(), "offset points", color=color, va="center")
 
 
-def _legend(figure: Figure, handles: Sequence, note: str = "", columns: int = 3) -> None:
+def legend(figure: Figure, handles: Sequence, note: str = "", columns: int = 3) -> None:
     if handles:
         columns = min(columns, len(handles))
         place = {"loc": "outside lower center", "ncols": columns}
@@ -154,7 +153,7 @@ def _handles(frame: pd.DataFrame, profile: str, color: str = INK) -> list[Line2D
 # --- figures beside the paper's tables ----------------------------------------------------------------------
 
 
-@_styled
+@styled
 def score_over_k(frame: pd.DataFrame, profile: str) -> Figure:
     """Beside Tables 1, 2 and 3: mIoU over the kernel size, one line per head; both y ranges have the same length."""
     scores = frame[frame["metric"] == "miou"]
@@ -164,7 +163,7 @@ def score_over_k(frame: pd.DataFrame, profile: str) -> Figure:
     names: list[dict[str, tuple[float, str]]] = [{}, {}]
     for ax, sources, ends in zip(axes, (["published"], _sources(scores)), names, strict=True):
         if not sources:
-            _empty(ax)
+            empty(ax)
         for source in sources:
             for level, std in zip(*_values(base, source), strict=True):
                 if np.isfinite(level):
@@ -183,16 +182,16 @@ def score_over_k(frame: pd.DataFrame, profile: str) -> Figure:
     _equal_span(axes)
     for ax, ends in zip(axes, names, strict=True):
         _name_lines(ax, ends)
-    _legend(figure, _handles(scores, profile), _notes(scores))
+    legend(figure, _handles(scores, profile), _notes(scores))
     return figure
 
 
-@_styled
+@styled
 def gain_over_baseline(frame: pd.DataFrame, profile: str) -> Figure:
     """Beside Table 1: points of mIoU over the 1×1 baseline; bars add the deviations of both cells in quadrature."""
     scores = frame[frame["metric"] == "miou"]
     base, curve = scores[scores["head"] == "conv1x1"], scores[scores["head"] != "conv1x1"]
-    figure, ((ax,),) = _page(6.4, 4.2)
+    figure, ((ax,),) = page(6.4, 4.2)
     ax.axhline(0, color=INK, linewidth=1, linestyle="--")
     lines = []
     for source in ("published", *_sources(scores)):
@@ -207,11 +206,11 @@ def gain_over_baseline(frame: pd.DataFrame, profile: str) -> Figure:
         ax.text(0.99, 0.1, text, transform=ax.transAxes, ha="right", size=11, color=GREY)
     ax.set(xlabel="kernel size k", ylabel="gain over the 1×1 baseline (points)")
     ax.set_xticks(sorted(set(curve["k"].dropna().astype(int))))
-    _legend(figure, lines, _notes(scores), columns=1)
+    legend(figure, lines, _notes(scores), columns=1)
     return figure
 
 
-@_styled
+@styled
 def score_over_m(frame: pd.DataFrame, profile: str) -> Figure:
     """Beside Table 4: stacks of 3×3 convolutions with m inner channels, and GCN; parameters below each name."""
     scores = frame[frame["metric"] == "miou"]
@@ -221,7 +220,7 @@ def score_over_m(frame: pd.DataFrame, profile: str) -> Figure:
     x, legend = np.arange(len(scores)), []
     for ax, sources, weights in zip(axes, (["published"], _sources(scores)), ("published", "study_mean"), strict=True):
         if not sources:
-            _empty(ax)
+            empty(ax)
         width = 0.62 if len(sources) < 2 else 0.43
         for place, source in enumerate(sources):
             at = x + width * (place - (len(sources) - 1) / 2)
@@ -248,18 +247,18 @@ def score_over_m(frame: pd.DataFrame, profile: str) -> Figure:
         ax.set(xlabel="m and parameters at the paper's 2048 channels", xlim=(-0.6, len(x) - 0.4))
     for ax in axes:
         ax.set_ylim(0, 1.2 * max(1, *(a.dataLim.y1 for a in axes)))
-    _legend(figure, legend[1:], _notes(scores))
+    legend(figure, legend[1:], _notes(scores))
     return figure
 
 
-@_styled
+@styled
 def boundary_internal(frame: pd.DataFrame, profile: str) -> Figure:
     """Beside Table 5: boundary accuracy, internal accuracy and mIoU of three models, and the steps between them.
 
     All y ranges have the same length, so that slopes compare across metrics and between paper and reproduction.
     """
     titles = {"boundary_accuracy": "boundary accuracy", "internal_accuracy": "internal accuracy", "miou": "mIoU"}
-    figure, axes = _page(9, 5.6, rows=2, columns=3)
+    figure, axes = page(9, 5.6, rows=2, columns=3)
     for line, sources in zip(axes, (["published"], _sources(frame)), strict=True):
         for ax, metric in zip(line, titles, strict=True):
             group = frame[frame["metric"] == metric]
@@ -277,7 +276,7 @@ def boundary_internal(frame: pd.DataFrame, profile: str) -> Figure:
                     where = {"transform": ax.get_xaxis_transform(), "ha": "center", "va": "top", "weight": "bold"}
                     ax.text(i + 0.5, 0.98 - 0.1 * place, "○ " * (source == "local") + step, color=color, **where)
             if not np.isfinite(ax.dataLim.intervaly).all():
-                _empty(ax)
+                empty(ax)
             ax.set_xticks(x, group["row"])
             ax.set_xlim(-0.4, max(len(x), 1) - 0.6)
     for ax, title in zip(axes[0], titles.values(), strict=True):
@@ -285,18 +284,18 @@ def boundary_internal(frame: pd.DataFrame, profile: str) -> Figure:
     _equal_span(axes.flat, top=0.5, bottom=0.25)
     axes[0, 0].set_ylabel(f"{PUBLISHED}, %")
     axes[1, 0].set_ylabel(f"reproduced (profile {profile}), %")
-    _legend(figure, _handles(frame, profile, ACCENT), _notes(frame.assign(column="")))
+    legend(figure, _handles(frame, profile, ACCENT), _notes(frame.assign(column="")))
     return figure
 
 
-@_styled
+@styled
 def boundary_sensitivity(frame: pd.DataFrame, profile: str, headline: float) -> Figure:
     """Beside Table 5: its two accuracies over the distance that separates boundary from interior.
 
     Columns of `frame`: model, distance, seed, boundary_accuracy, internal_accuracy. `headline`: the table's distance.
     """
     seeds = frame.groupby("model")["seed"].nunique()
-    figure, (axes,) = _page(8.8, 4.1, columns=2)
+    figure, (axes,) = page(8.8, 4.1, columns=2)
     for ax, metric in zip(axes, ("boundary_accuracy", "internal_accuracy"), strict=True):
         for model, group in frame.groupby("model", sort=False):
             score = group.groupby("distance")[metric].agg(["mean", "std"]).astype(float).reset_index()
@@ -305,13 +304,13 @@ def boundary_sensitivity(frame: pd.DataFrame, profile: str, headline: float) -> 
             edges = score["mean"] - score["std"], score["mean"] + score["std"]
             ax.fill_between(score["distance"], *edges, color=color, alpha=0.15, linewidth=0)
         if frame.empty:
-            _empty(ax)
+            empty(ax)
         else:
             ax.axvline(headline, color=GREY, linewidth=0.8, label=f"distance of Table 5: {headline:g}", zorder=0)
             ax.set_xticks(sorted({headline, *frame["distance"]}))
         ax.set(title=metric.replace("_", " "), xlabel="distance to the boundary (pixels)", ylabel="accuracy (%)")
     figure.suptitle(f"reproduced on {profile} {_count(seeds)}", size=10)
-    _legend(figure, axes[0].get_legend_handles_labels()[0], "bands: ± std over seeds" * any(seeds > 1), columns=4)
+    legend(figure, axes[0].get_legend_handles_labels()[0], "bands: ± std over seeds" * any(seeds > 1), columns=4)
     return figure
 
 
@@ -321,7 +320,7 @@ def _variant_order(name: str) -> tuple:
     return [*HEAD_COLORS, head].index(head), int(sizes.get("k", 0)), int(sizes.get("m", 10**9)), name
 
 
-@_styled
+@styled
 def learning_curves(frame: pd.DataFrame, profile: str) -> Figure:
     """Beside Tables 1 to 5: mIoU during training, mean over seeds, one line per variant (not in the paper).
 
@@ -330,7 +329,7 @@ def learning_curves(frame: pd.DataFrame, profile: str) -> Figure:
     """
     scored = frame.dropna(subset=["miou"])
     names = pd.Series(sorted(scored["name"].unique(), key=_variant_order), dtype=object)
-    figure, ((ax,),) = _page(8.8, 4.8)
+    figure, ((ax,),) = page(8.8, 4.8)
     for head, family in names.groupby([name.split("-")[0] for name in names], sort=False):
         hue = HEAD_COLORS.get(head, GREY)
         light, dark = seaborn.light_palette(hue, 5)[2], seaborn.dark_palette(hue, 5)[2]
@@ -340,7 +339,7 @@ def learning_curves(frame: pd.DataFrame, profile: str) -> Figure:
             style = "o--" if name.endswith("-br") else "o-"
             ax.plot(mean.index, mean, style, color=shade, linewidth=1.2, markersize=3, label=name)
     if scored.empty:
-        _empty(ax)
+        empty(ax)
     else:
         figure.legend(loc="outside right upper")
     seeds = _count(scored.groupby("name")["seed"].nunique())
@@ -348,7 +347,7 @@ def learning_curves(frame: pd.DataFrame, profile: str) -> Figure:
     return figure
 
 
-@_styled
+@styled
 def published_against_reproduced(frame: pd.DataFrame, profile: str) -> Figure:
     """Beside Tables 1 to 5 together: does the reproduction rank the variants as the paper does?
 
@@ -358,7 +357,7 @@ def published_against_reproduced(frame: pd.DataFrame, profile: str) -> Figure:
     scores = scores.assign(y=scores["study_mean"].fillna(scores["local_mean"]), local=scores["study_mean"].isna())
     scores = scores.dropna(subset=["published", "y"]).drop_duplicates(["published", "y"])
     rows = scores["row"].mask(scores["head"] == "conv1x1", "Baseline")
-    figure, ((ax,),) = _page(6, 5.2)
+    figure, ((ax,),) = page(6, 5.2)
     for row, group in scores.groupby(rows, sort=False):
         color = ROW_COLORS.get(row, GREY)
         faces = ["white" if local else color for local in group["local"]]
@@ -366,7 +365,7 @@ def published_against_reproduced(frame: pd.DataFrame, profile: str) -> Figure:
     order = scores["published"].corr(scores["y"], method="spearman") if len(scores) > 2 else np.nan
     rank = f"Spearman ρ = {order:.2f}" if np.isfinite(order) else "too few cells to rank"
     if scores.empty:
-        _empty(ax)
+        empty(ax)
     else:
         ax.set_title(f"{rank} (n = {len(scores)} cells)".replace("-", "−"))
     parts = {"study": scores[~scores["local"]], "local": scores[scores["local"]]}
@@ -374,73 +373,5 @@ def published_against_reproduced(frame: pd.DataFrame, profile: str) -> Figure:
     ax.set_xlabel("published mIoU on VOC 2012 val (%)\ndifferent data: levels differ, only the order compares")
     ax.set_ylabel("mIoU (%) " + ("\nhollow: ".join(labels) or f"on {profile} (not run)"))
     dots = [Line2D([], [], color=ROW_COLORS.get(r, GREY), marker="o", linestyle="", label=r) for r in rows.unique()]
-    _legend(figure, dots, columns=5)
+    legend(figure, dots, columns=5)
     return figure
-
-
-# --- pictures -----------------------------------------------------------------------------------------------
-
-
-def _colored(labels: np.ndarray) -> np.ndarray:
-    """Class ids → VOC colours, void white."""
-    colors = np.array(PALETTE, np.uint8).reshape(256, 3)
-    colors[VOID] = 255
-    return colors[labels]
-
-
-def _gallery(rows: list[list[np.ndarray]], titles: Sequence[str], maps: Iterable, class_names: Sequence[str]) -> Figure:
-    """Pictures in rows below `titles`, and a legend of the classes that occur in the label maps `maps`."""
-    if not rows:
-        figure, ((ax,),) = _page(4, 1.5)
-        ax.set_axis_off()
-        _empty(ax, "no examples")
-        return figure
-    classes = sorted({int(i) for labels in maps for i in np.unique(labels)})
-    width, columns = 1.5, len(rows[0])
-    heights = [max(picture.shape[0] / picture.shape[1] for picture in row) for row in rows]
-    per_line = max(1, int(width * columns / 1.3))
-    below = 0.2 + 0.18 * -(-len(classes) // per_line)
-    height = (width + 0.03) * sum(heights) + 0.3 * bool(titles) + below
-    figure, axes = _page(width * columns, height, rows=len(rows), columns=columns, height_ratios=heights)
-    figure.set_layout_engine("compressed", w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)
-    for line, row in zip(axes, rows, strict=True):
-        for ax, picture in zip(line, row, strict=False):
-            ax.imshow(picture, interpolation="nearest")
-            ax.spines[:].set(visible=True, color=GREY, linewidth=0.5)
-            ax.set(xticks=[], yticks=[])
-        for ax in line[len(row) :]:
-            ax.set_axis_off()
-    for ax, title in zip(axes[0], titles, strict=False):
-        ax.set_title(title, size=9)
-    handles = []
-    for i in classes:
-        color = _colored(np.array(i)) / 255
-        handles.append(Patch(facecolor=color, edgecolor=GREY, label="void" if i == VOID else class_names[i]))
-    _legend(figure, handles, columns=per_line)
-    return figure
-
-
-@_styled
-def qualitative(
-    images: Sequence[np.ndarray],
-    truths: Sequence[np.ndarray],
-    predictions: dict[str, Sequence[np.ndarray]],
-    class_names: Sequence[str],
-) -> Figure:
-    """Like Fig. 6: one example per row: image, the prediction of each variant, truth.
-
-    `images` (H, W, 3) uint8; `truths` and `predictions` (name → one per image) (H, W) uint8 class ids, 255 is void.
-    """
-    maps = [*predictions.values(), truths]
-    rows = [[image, *map(_colored, labels)] for image, *labels in zip(images, *maps, strict=True)]
-    return _gallery(rows, ["image", *predictions, "truth"], [m for group in maps for m in group], class_names)
-
-
-@_styled
-def samples(images: Sequence[np.ndarray], truths: Sequence[np.ndarray], class_names: Sequence[str]) -> Figure:
-    """Beside Tables 1 to 5, which are measured on such data: each image above its truth, at most eight in a row."""
-    rows, wide = [], -(-len(images) // max(1, -(-len(images) // 8)))
-    for start in range(0, len(images), wide or 1):
-        part = slice(start, start + wide)
-        rows += [list(images[part]), [_colored(labels) for labels in truths[part]]]
-    return _gallery(rows, [], truths, class_names)

@@ -52,7 +52,7 @@ def markdown(frame: pd.DataFrame) -> str:
 
 def figures(session: Session) -> Iterator[tuple[str, str, Any]]:
     """(file name, caption, matplotlib figure) of every figure that the records allow."""
-    from gcnlab.study import diagrams, plots  # needs matplotlib, which the training core does without
+    from gcnlab.study import diagrams, pictures, plots  # needs matplotlib, which the training core does without
 
     label = session.profile.name
     yield "figure1", "Fig. 1 redrawn: classification, segmentation, and GCN between them.", diagrams.figure1()
@@ -83,7 +83,8 @@ def figures(session: Session) -> Iterator[tuple[str, str, Any]]:
     # Pictures of real photographs may not be published: they are shown in the user's own notebooks only.
     if session.profile.template.data.source.default_root is not None:
         with suppress(UserError):  # a committed study holds records, not weights
-            yield "examples", "Validation images, evenly spaced over the list.", plots.qualitative(**session.examples())
+            caption = "Validation images, evenly spaced over the list."
+            yield "examples", caption, pictures.qualitative(**session.examples())
 
 
 def write(session: Session) -> Path:

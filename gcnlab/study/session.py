@@ -145,7 +145,7 @@ class Session:
         return dict(zip(("Baseline", "GCN", "GCN + BR"), tables.table_runs(["5"], self.profile, [0]), strict=True))
 
     def examples(self, count: int = 5, trained: bool = True) -> dict[str, Any]:
-        """Images, truths and predictions of the three models of Table 5, as :func:`plots.qualitative` takes them.
+        """Images, truths and predictions of the three models of Table 5, as :func:`pictures.qualitative` takes them.
 
         The examples are evenly spaced over the validation list, not chosen by eye. With ``trained`` false there are
         no predictions. ``UserError`` when the weights of these runs are not below ``out``.
