@@ -18,12 +18,12 @@ fail() { echo "run_all.sh: $*" >&2; exit 2; }
 find_python() {
     local name
     for name in ${PYTHON:-python3 python3.13 python3.12 python3.11}; do
-        if "$name" -c 'import sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; then
+        if "$name" -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; then
             echo "$name"
             return
         fi
     done
-    fail "no Python 3.11, 3.12 or 3.13 with the venv module found: install one, or name it with PYTHON=…"
+    fail "no Python 3.11, 3.12 or 3.13 with venv found: install one (Debian: python3 python3-venv) or set PYTHON=…"
 }
 
 set_up() {
@@ -34,14 +34,14 @@ set_up() {
     local venv=${GCNLAB_VENV:-.venv}
     stamp="$venv/.gcnlab-$extra-$(cat pyproject.toml constraints.txt | cksum | cut -d' ' -f1)"
     if [[ ! -e "$stamp" ]]; then
-        if [[ ! -e "$venv/bin/python" ]]; then
-            free=$(df -Pk . | awk 'NR == 2 { print int($4 / 1024 / 1024) }')
+        if ! "$venv/bin/python" -m pip --version >/dev/null 2>&1; then # none yet, or one that was not finished
+            free=$(df -Pk "$(dirname "$venv")" | awk 'NR == 2 { print int($4 / 1024 / 1024) }')
             ((free >= 9)) || [[ -n "${TORCH_INDEX_URL:-}" ]] || fail "only $free GB free and PyTorch with CUDA needs 9:" \
                 "free some space, or set TORCH_INDEX_URL=https://download.pytorch.org/whl/cpu (see README)"
             local python
-            python=$(find_python)
+            python=$(find_python) || exit 2
             echo "making $venv with $("$python" --version)"
-            "$python" -m venv "$venv" || fail "$python could not make $venv: install its venv module (python3-venv)"
+            "$python" -m venv --clear "$venv" || fail "$python could not make $venv: install python3-venv"
         fi
         local pip=("$venv/bin/python" -m pip install --quiet --disable-pip-version-check --constraint constraints.txt)
         echo "installing (the first time: some minutes, mostly PyTorch)"

@@ -16,8 +16,8 @@ import pandas as pd
 from gcnlab.data.check import check, describe
 from gcnlab.data.voc import LAYOUT
 from gcnlab.errors import UserError
-from gcnlab.study import profiles, results, runner, tables
-from gcnlab.study.session import Session
+from gcnlab.study import notebooks, profiles, results, runner, tables
+from gcnlab.study.session import Session, score_text
 
 
 def _positive(text: str) -> int:
@@ -54,9 +54,10 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _notebooks(options: argparse.Namespace) -> int:
-    from gcnlab.study import notebooks, report
+    from gcnlab.study import report
 
     session = _session(options)
+    runner.check_writable(session.out)
     wanted = notebooks.pick(options.only)
     if session.profile.template.data.source.default_root is None:
         session.profile.template.data.root(session.data_root)
@@ -80,21 +81,22 @@ def _notebooks(options: argparse.Namespace) -> int:
 
 
 def _summary(session: Session) -> str:
-    """One line per variant of Table 1 and 5, then the verdicts."""
+    """One line per mIoU of Tables 1–5, then the verdicts."""
     rows = {}
     for name in tables.TABLES:
         frame = session.frame(name)
         for cell in frame[frame["metric"] == "miou"].itertuples():
             where = f"Table {name}: {cell.row}" + ("" if name == "5" else f", {cell.column}")
-            mean, n = (cell.local_mean, cell.local_n) if session.own else (cell.study_mean, cell.study_n)
-            rows[where] = {
-                "published": f"{cell.published:.1f}",
-                "reproduced": f"{mean:.1f} (n={n})" if n else "not run",
-            }
+            row = {"published": f"{cell.published:.1f}"}
+            row["study"] = score_text(cell.study_mean, cell.study_std, cell.study_n)
+            if session.own:
+                row["your run"] = score_text(cell.local_mean, cell.local_std, cell.local_n)
+            rows[where] = row
+    lines = [pd.DataFrame(rows).T.to_string(), ""]
     verdicts = session.verdicts()
-    decided = verdicts[verdicts["verdict"] != "not run"]
-    lines = [f"claim {i}: {row['verdict']:<15} {row['the paper says']}" for i, row in decided.iterrows()]
-    return pd.DataFrame(rows).T.to_string() + "\n\n" + "\n".join(lines)
+    source = next(column for column in reversed(verdicts.columns) if not column.startswith("evidence"))
+    lines += [f"claim {i:>2}, {source}: {row[source]:<14} {row['the paper says']}" for i, row in verdicts.iterrows()]
+    return "\n".join(line for line in lines if ": not run" not in line)
 
 
 def _status(options: argparse.Namespace) -> int:
@@ -105,7 +107,7 @@ def _status(options: argparse.Namespace) -> int:
         "interrupted" if runner.is_interrupted(run, session.out, session.data_root) else "not run"
         for run in wanted
     }  # fmt: skip
-    stale = [record["name"] for record in tables.stale_records(session.profile, session.records)]
+    stale = session.stale()
     if options.json:
         _print_json({"profile": session.profile.name, "out": str(session.out), "runs": state, "stale": stale})
         return 0
@@ -114,7 +116,7 @@ def _status(options: argparse.Namespace) -> int:
     complete = sum(word == "complete" for word in state.values())
     print(f"{complete} of {len(state)} runs complete below {session.out / session.profile.name}")
     if stale:
-        print(f"{len(stale)} records are of another schedule or version and are not shown: {', '.join(stale)}")
+        print(f"{len(stale)} records of other schedules, data or code versions do not count: {', '.join(stale)}")
     return 0
 
 
@@ -122,6 +124,7 @@ def _report(options: argparse.Namespace) -> int:
     from gcnlab.study import report
 
     session = _session(options)
+    runner.check_writable(session.out)
     if options.json:
         verdicts = session.verdicts().reset_index().to_dict("records")
         cells = {name: json.loads(session.frame(name).to_json(orient="records")) for name in tables.TABLES}
@@ -220,12 +223,21 @@ def main(arguments: list[str] | None = None) -> int:
     options = build_parser().parse_args(arguments)
     try:
         return options.act(options)
-    except (UserError, ValueError) as error:  # ValueError: names and numbers that the lower floors refuse
+    except UserError as error:
         print(f"gcnlab: {error}", file=sys.stderr)
         return 2
+    except notebooks.NotebookFailed as error:
+        print(f"gcnlab: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("\ninterrupted; the same command goes on from here", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader (head, less) has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        print(
+            f"gcnlab: {error.filename or 'a file'}: {error.strerror or error}: check the disk and --out",
+            file=sys.stderr,
+        )
+        return 2

@@ -6,6 +6,7 @@ iteration), so that a run that is interrupted and resumed ends with the same wei
 
 import math
 import os
+import platform
 import time
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
@@ -19,7 +20,8 @@ from torch import Tensor, nn
 
 from gcnlab.errors import UserError
 
-# Part of every run's key. Raise it when a change makes the same config train to other weights.
+# Part of every run's key. Raise it when a change of models, data preparation, training or evaluation makes the same
+# config end with other numbers.
 TRAINING_VERSION = 1
 
 IGNORE_INDEX = 255
@@ -84,7 +86,7 @@ def best_precision(device: torch.device) -> str:
     On a CPU without those instructions bf16 is emulated and slower.
     """
     if device.type == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported() else "float32"
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
     cpu = torch.cpu
     has_bf16 = cpu._is_amx_tile_supported() or cpu._is_avx512_bf16_supported()
     return "bf16" if device.type == "cpu" and has_bf16 else "float32"
@@ -145,9 +147,14 @@ class Step:
             "optimizer": self.optimizer.state_dict(),
             "iteration": self.iteration,
             "rng": torch.get_rng_state(),
+            "precision": self.precision,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue where ``state`` was taken; ``UserError`` if that was with another precision."""
+        if state["precision"] != self.precision:
+            raise UserError(f"the checkpoint was trained in {state['precision']} and this machine uses "
+                            f"{self.precision}: go on where it was begun, or delete the checkpoint")  # fmt: skip
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.iteration = state["iteration"]
@@ -200,13 +207,14 @@ def train(
     """
     schedule = step.schedule
     progress: dict[str, Any] = {"seconds": 0.0, "history": []}
-    if checkpoint is not None and checkpoint.exists():
-        state = _read_checkpoint(checkpoint)
+    state = None if checkpoint is None else _read_checkpoint(checkpoint)
+    if state is not None:
         step.load_state_dict(state["step"])
         progress = state["progress"]
         log(f"resuming at step {step.iteration} of {schedule.steps}")
     before, first, started = progress["seconds"], step.iteration, time.monotonic()
     saved = reported = started
+    pause = checkpoint_seconds
     evaluate_after = schedule.evaluate_after()
     for images, labels in batches(step.iteration, schedule.steps):
         loss = step(images, labels)
@@ -223,11 +231,14 @@ def train(
             scores = evaluate(step.model)
             progress["history"].append({"step": done, "loss": float(loss), **scores})
             log("  " + "  ".join(f"{name} {score:.4f}" for name, score in scores.items()))
-        if checkpoint is not None and (due or time.monotonic() - saved >= checkpoint_seconds):
+        if checkpoint is not None and (due or time.monotonic() - saved >= pause):
             _finite(loss, done)
             progress["seconds"] = before + time.monotonic() - started
+            begun = time.monotonic()
             save_atomically({"step": step.state_dict(), "progress": progress}, checkpoint)
             saved = time.monotonic()
+            if checkpoint_seconds > 0:  # saving a large model takes at most a twentieth of the time
+                pause = max(checkpoint_seconds, 20 * (saved - begun))
     progress["seconds"] = before + time.monotonic() - started
     return progress
 
@@ -243,9 +254,11 @@ def _clock(seconds: float) -> str:
     return f"{int(seconds) // 60:02d}:{int(seconds) % 60:02d}"
 
 
-def _read_checkpoint(path: Path) -> dict[str, Any]:
+def _read_checkpoint(path: Path) -> dict[str, Any] | None:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        return None
     except Exception as error:  # torch raises many kinds for a damaged file
         raise UserError(f"checkpoint {path} cannot be read ({error}): delete it to start this run anew") from None
 
@@ -253,7 +266,7 @@ def _read_checkpoint(path: Path) -> dict[str, Any]:
 def save_atomically(state: dict[str, Any], path: Path) -> None:
     """Write with ``torch.save`` so that ``path`` is always a whole file: the old one or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    work = path.with_name(f"{path.name}.{os.getpid()}.part")
+    work = path.with_name(f"{path.name}.{platform.node()}-{os.getpid()}.part")
     try:
         torch.save(state, work)
         work.replace(path)

@@ -34,19 +34,21 @@ class Source:
 
 _VOC_SPLITS = {
     "VOC train": lambda root: voc.voc_samples(root, "train"),
+    "SBD": voc.sbd_samples,
     "train": voc.train_aug_samples,
     "val": lambda root: voc.voc_samples(root, "val"),
 }
 
 
 def _generated(sizes: shapes.Sizes) -> Source:
-    counts = {"VOC train": sizes.train, "train": sizes.train + sizes.extra, "val": sizes.val}
+    # SBD lists one image of VOC train and one of VOC val besides its own, see shapes.write
+    counts = {"VOC train": sizes.train, "SBD": sizes.extra + 2, "train": sizes.train + sizes.extra, "val": sizes.val}
     return Source(_VOC_SPLITS, shapes.CLASSES, counts, lambda: shapes.root(sizes))
 
 
-# The counts of VOC are those of section 4 of the paper; train is VOC train and SBD without val.
+# The counts of VOC are those of section 4 of the paper, of SBD those of its release; train is VOC train ∪ SBD − val.
 SOURCES = {
-    "voc": Source(_VOC_SPLITS, voc.CLASSES, {"VOC train": 1464, "train": 10582, "val": 1449}),
+    "voc": Source(_VOC_SPLITS, voc.CLASSES, {"VOC train": 1464, "SBD": 11355, "train": 10582, "val": 1449}),
     "shapes": _generated(shapes.FULL),
     "shapes-tiny": _generated(shapes.TINY),
 }
@@ -121,6 +123,13 @@ class Split:
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor, tuple[int, int]]:
         return self._decode(self.samples[index]) if self._kept is None else self._kept[index]
+
+    def check(self) -> None:
+        """Raise ``UserError`` for the first damaged file; what is kept in memory has been read already."""
+        if self._kept is None:
+            with ThreadPoolExecutor() as pool:
+                for _ in pool.map(lambda sample: self._decode(sample) and None, self.samples):
+                    pass
 
     def batches(self, indices: Iterator[Sequence[int]]) -> Iterator[tuple[Tensor, Tensor, list[tuple[int, int]]]]:
         """Stacked batches for a stream of index lists, decoded one batch ahead in a thread."""

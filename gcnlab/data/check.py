@@ -16,8 +16,9 @@ def check(name: str, data_root: Path | None = None) -> dict[str, Any]:
 
     Returns:
         ``root``, ``splits`` (images found and official count of each), ``complete`` (all counts are official),
-        ``overlap`` (names in train and val), ``labels`` (pixels per label value over train and val), ``largest``
-        (longest image side in pixels), ``fingerprint``.
+        ``overlap`` (names in train and val), ``left_out`` (names of SBD that are in val and so not in train),
+        ``labels`` (pixels per label value over train and val), ``largest`` (longest image side in pixels),
+        ``fingerprint``.
 
     Raises:
         UserError: unknown name, missing folder or list, or the first file that is missing, damaged or no label.
@@ -37,7 +38,7 @@ def check(name: str, data_root: Path | None = None) -> dict[str, Any]:
     with ThreadPoolExecutor() as pool:
         read_files = list(pool.map(read, everything))
     pixels = sum(counts for counts, _ in read_files)
-    overlap = {sample.name for sample in found["train"]} & {sample.name for sample in found["val"]}
+    names = {split: {sample.name for sample in listed} for split, listed in found.items()}
     splits = {
         split: {"images": len(found[split]), "official": source.official_counts[split]} for split in source.splits
     }
@@ -46,7 +47,8 @@ def check(name: str, data_root: Path | None = None) -> dict[str, Any]:
         "root": str(spec.root(data_root)),
         "splits": splits,
         "complete": all(entry["images"] == entry["official"] for entry in splits.values()),
-        "overlap": sorted(overlap),
+        "overlap": sorted(names["train"] & names["val"]),
+        "left_out": sorted(names["SBD"] & names["val"]),
         "labels": {int(value): int(pixels[value]) for value in np.flatnonzero(pixels)},
         "largest": max(max(size) for _, size in read_files),
         "fingerprint": fingerprint(spec, data_root),
@@ -62,6 +64,7 @@ def describe(report: dict[str, Any]) -> str:
         lines.append(f"  {split:<9} {entry['images']:>6} images of {entry['official']} official: {verdict}")
     overlap = report["overlap"]
     lines.append(f"  overlap of train and val: {', '.join(overlap[:5]) if overlap else 'none'}")
+    lines.append(f"  SBD images left out of train because they are in val: {len(report['left_out'])}")
     total = sum(report["labels"].values())
     lines.append(f"  largest side {report['largest']} pixels; labels:")
     for value, count in report["labels"].items():

@@ -59,9 +59,14 @@ def sbd_samples(root: Path) -> list[Sample]:
 def train_aug_samples(root: Path) -> list[Sample]:
     """The paper's training set: VOC train, then SBD minus VOC train and VOC val (10,582 images).
 
-    Derived by set subtraction, so that no validation image can leak in; VOC's own finer labels are used where an
-    image is in both.
+    Derived by set subtraction, so that no validation image leaks in from SBD; VOC's own finer labels are used where
+    an image is in both. Raises ``UserError`` if VOC's own lists overlap.
     """
     train = voc_samples(root, "train")
-    taken = {s.name for s in train} | {s.name for s in voc_samples(root, "val")}
-    return train + [s for s in sbd_samples(root) if s.name not in taken]
+    val = {sample.name for sample in voc_samples(root, "val")}
+    both = sorted(val & {sample.name for sample in train})
+    if both:
+        raise UserError(f"ImageSets/Segmentation: {len(both)} names, first {both[0]}, are in train.txt and val.txt: "
+                        "use the official lists")  # fmt: skip
+    taken = val | {sample.name for sample in train}
+    return train + [sample for sample in sbd_samples(root) if sample.name not in taken]

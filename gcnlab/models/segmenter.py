@@ -3,6 +3,7 @@
 from itertools import pairwise
 from math import log2
 from pathlib import Path
+from urllib.error import URLError
 
 import numpy as np
 import torch
@@ -34,8 +35,9 @@ class Upsample2x(nn.ConvTranspose2d):
 class Segmenter(nn.Module):
     """Fig. 2A: a head on each of four taps, upsampled and summed from coarse to fine.
 
-    ``(N, 3, H, W) -> (N, num_classes, H, W)`` logits, float, for any H and W: the normalised image is padded with
-    zeros at the bottom and the right to a multiple of the coarsest stride, and the score map is cropped back.
+    ``(N, 3, H, W) -> (N, num_classes, H, W)`` logits (float; bf16 under autocast), for any H and W: the normalised
+    image is padded with zeros at the bottom and the right to a multiple of the coarsest stride, and the score map is
+    cropped back.
     Images are uint8 in 0 … 255 or float in [0, 1], RGB.
 
     With ``refine`` a BR block follows every head, every sum and every upsampling after the last sum: 4 + 3 + 2 = 9
@@ -145,13 +147,22 @@ def build_classifier(backbone: str, num_classes: int, normalization: str = "rgb"
 
 def _read_weights(weights: str | Path, backbone: str) -> tuple[dict[str, Tensor], str]:
     path = Path(weights)
-    if path.suffix == ".npz":
-        with np.load(path, allow_pickle=False) as arrays:
-            return {name: torch.from_numpy(arrays[name]) for name in arrays.files}, str(path)
-    if path.suffix in (".pt", ".pth"):
-        return torch.load(path, map_location="cpu", weights_only=True), str(path)
-    return torchvision.models.get_weight(f"{_enum_name(backbone)}.{weights}").get_state_dict(), str(weights)
-
-
-def _enum_name(backbone: str) -> str:
-    return torchvision.models.get_model_weights(backbone).__name__
+    if path.suffix in (".npz", ".pt", ".pth"):
+        try:
+            if path.suffix == ".npz":
+                with np.load(path, allow_pickle=False) as arrays:
+                    return {name: torch.from_numpy(arrays[name]) for name in arrays.files}, str(path)
+            return torch.load(path, map_location="cpu", weights_only=True), str(path)
+        except FileNotFoundError:
+            raise
+        except Exception as error:  # a damaged or dangerous file can raise almost anything
+            raise ValueError(f"weights {path} cannot be read ({type(error).__name__}): copy the file again") from None
+    try:
+        entry = torchvision.models.get_model_weights(backbone)[str(weights)]
+    except (KeyError, ValueError):
+        raise ValueError(f"torchvision has no weights {str(weights)!r} for {backbone!r}") from None
+    try:
+        return entry.get_state_dict(), str(weights)
+    except URLError as error:
+        place = Path(torch.hub.get_dir()) / "checkpoints"
+        raise ValueError(f"{entry.url} cannot be downloaded ({error.reason}): put that file into {place}") from None

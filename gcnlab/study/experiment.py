@@ -100,7 +100,10 @@ class Run:
 
 
 def _deviations(value: Any) -> Any:
-    """What of a config is not its default, so that a field added later leaves the keys of older runs alone."""
+    """What of a config is not its default, so that a field added later leaves the keys of older runs alone.
+
+    A default may therefore never change: a test pins them.
+    """
     if not dataclasses.is_dataclass(value):
         return value
     fields = {field.name: (getattr(value, field.name), field.default) for field in dataclasses.fields(value)}
@@ -123,10 +126,17 @@ def weights_file(run: Run, data_root: Path | None) -> Path | None:
     return path
 
 
+def _start_digest(run: Run, data_root: Path | None) -> str | None:
+    """What the starting weights are: the key of a run, the digest of a file, or None (random or torchvision's)."""
+    if isinstance(run.weights, Run):
+        return run_key(run.weights, data_root)
+    path = weights_file(run, data_root)
+    return None if path is None else _file_digest(path)
+
+
 def run_key(run: Run, data_root: Path | None = None) -> str:
     """12 hex digits from config, data fingerprint, starting weights and training version: same key, same run."""
-    path = weights_file(run, data_root)
-    start = run_key(run.weights, data_root) if isinstance(run.weights, Run) else path and _file_digest(path)
+    start = _start_digest(run, data_root)
     identity = [_deviations(run), data.fingerprint(run.data, data_root), start, TRAINING_VERSION]
     text = json.dumps(identity, sort_keys=True)
     return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
@@ -142,10 +152,13 @@ def provenance() -> dict[str, Any]:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         return done.stdout.strip() if done.returncode == 0 else None
 
+    commit, changes = None, None
     try:
-        commit, changes = git("rev-parse", "HEAD"), git("status", "--porcelain", "--", ".")
-    except OSError:  # no git on this machine
-        commit, changes = None, None
+        top = git("rev-parse", "--show-toplevel")
+        if top is not None and Path(top).resolve() == package.parent:  # and not a repository around an installation
+            commit, changes = git("rev-parse", "HEAD"), git("status", "--porcelain", "--", ".")
+    except OSError:
+        pass  # no git on this machine
     libraries = ("torch", "torchvision", "numpy", "scipy", "pillow")
     versions = {"python": platform.python_version(), "gcnlab": version("gcnlab")}
     return {
@@ -198,10 +211,27 @@ def execute(run: Run, out: Path, data_root: Path | None = None, log: Callable[[s
     """Train and measure ``run`` and write its record below ``out``; resumes an interrupted attempt.
 
     A run whose ``weights`` are another Run needs that one finished (the runner sees to it). The record is written
-    last and atomically: nothing else says that a run is complete.
+    last and atomically: nothing else says that a run is complete. If another process is at the same run, this one
+    waits for it and returns its record.
     """
+    key = run_key(run, data_root)
+    with results.lock(out, run.profile, key):
+        if is_complete(run, out, data_root, with_weights=True):
+            return results.read_record(out, run.profile, run.name, key)
+        return _execute(run, key, out, data_root, log)
+
+
+def is_complete(run: Run, out: Path, data_root: Path | None = None, with_weights: bool = False) -> bool:
+    """Whether the record of ``run`` (and its trained weights) is below ``out``."""
+    place = (out, run.profile, run.name, run_key(run, data_root))
+    return results.record_path(*place).is_file() and (not with_weights or results.weights_path(*place).is_file())
+
+
+def _execute(run: Run, key: str, out: Path, data_root: Path | None, log: Callable[[str], None]) -> dict[str, Any]:
     origin, device = provenance(), pick_device()
-    key, precision = run_key(run, data_root), best_precision(device)
+    precision = best_precision(device)
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
     start: Path | str | None = weights_file(run, data_root)
     if isinstance(run.weights, Run):
         before = run.weights
@@ -269,6 +299,7 @@ def execute(run: Run, out: Path, data_root: Path | None = None, log: Callable[[s
             "fingerprint": data.fingerprint(run.data, data_root),
             "subset": data.is_subset(run.data, data_root),
         },
+        "weights": _start_digest(run, data_root),
         "seconds": round(progress["seconds"], 1),
         "peak_memory": _peak_memory(device),
         "device": _device_name(device),

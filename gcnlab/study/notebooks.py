@@ -6,6 +6,11 @@ from typing import Any
 
 from gcnlab.errors import UserError
 
+
+class NotebookFailed(RuntimeError):
+    """A cell of a notebook failed, and not for bad input."""
+
+
 FOLDER = Path(__file__).resolve().parents[2] / "notebooks"
 
 
@@ -34,10 +39,11 @@ def check_parameters(notebook: Path, parameters: dict[str, Any]) -> None:
 def execute(notebook: Path, folder: Path, parameters: dict[str, Any]) -> Path:
     """Run ``notebook`` with ``parameters``; write it executed, and as HTML, into ``folder``.
 
-    Returns the path of the HTML page. Raises ``UserError`` with the cell's error if a cell fails; the notebook up to
-    there is kept.
+    Returns the path of the HTML page. If a cell fails the notebook up to there is kept, and the error is raised as
+    ``UserError`` if the cell's was one, else as :class:`NotebookFailed`.
     """
     import papermill
+    from nbclient.exceptions import DeadKernelError
     from nbconvert import HTMLExporter
 
     check_parameters(notebook, parameters)
@@ -54,7 +60,13 @@ def execute(notebook: Path, folder: Path, parameters: dict[str, Any]) -> Path:
             extra_arguments=["--IPKernelApp.log_level=40"],
         )
     except papermill.PapermillExecutionError as error:
-        raise UserError(f"{notebook.name} failed in a cell: {error.ename}: {error.evalue}; see {executed}") from None
+        if error.ename == "UserError":
+            raise UserError(error.evalue) from None
+        raise NotebookFailed(f"{notebook.name}: {error.ename}: {error.evalue}; see {executed}") from None
+    except DeadKernelError:
+        raise NotebookFailed(
+            f"{notebook.name}: its kernel was killed, perhaps for lack of memory; the same command goes on from there"
+        ) from None
     page = executed.with_suffix(".html")
     page.write_text(HTMLExporter(exclude_input_prompt=True).from_filename(str(executed))[0], encoding="utf-8")
     return page

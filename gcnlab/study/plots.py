@@ -351,10 +351,11 @@ def learning_curves(frame: pd.DataFrame, profile: str) -> Figure:
 def published_against_reproduced(frame: pd.DataFrame, profile: str) -> Figure:
     """Beside Tables 1 to 5 together: does the reproduction rank the variants as the paper does?
 
-    A run that fills cells of several tables is counted once. The user's run stands in where the study has no number.
+    A run that fills cells of several tables is counted once. Shown is the user's run, or the study if there is none.
     """
     scores = frame[frame["metric"] == "miou"]
-    scores = scores.assign(y=scores["study_mean"].fillna(scores["local_mean"]), local=scores["study_mean"].isna())
+    local = bool(scores["local_n"].gt(0).any())
+    scores = scores.assign(y=scores["local_mean" if local else "study_mean"], local=local)
     scores = scores.dropna(subset=["published", "y"]).drop_duplicates(["published", "y"])
     rows = scores["row"].mask(scores["head"] == "conv1x1", "Baseline")
     figure, ((ax,),) = page(6, 5.2)
@@ -368,10 +369,9 @@ def published_against_reproduced(frame: pd.DataFrame, profile: str) -> Figure:
         empty(ax)
     else:
         ax.set_title(f"{rank} (n = {len(scores)} cells)".replace("-", "−"))
-    parts = {"study": scores[~scores["local"]], "local": scores[scores["local"]]}
-    labels = [_label(part, source, profile) for source, part in parts.items() if len(part)]
+    label = _label(scores, "local" if local else "study", profile) if len(scores) else f"on {profile} (not run)"
     ax.set_xlabel("published mIoU on VOC 2012 val (%)\ndifferent data: levels differ, only the order compares")
-    ax.set_ylabel("mIoU (%) " + ("\nhollow: ".join(labels) or f"on {profile} (not run)"))
+    ax.set_ylabel(f"mIoU (%) {label}")
     dots = [Line2D([], [], color=ROW_COLORS.get(r, GREY), marker="o", linestyle="", label=r) for r in rows.unique()]
     legend(figure, dots, columns=5)
     return figure

@@ -1,6 +1,9 @@
 """The profiles: which data, at what size, with which schedule. They differ in data, never in code paths."""
 
 from dataclasses import dataclass, replace
+from functools import cache
+
+import torch
 
 from gcnlab.data import DataSpec
 from gcnlab.errors import UserError
@@ -29,7 +32,13 @@ class Profile:
     @property
     def top_channels(self) -> int:
         """Channels of the coarsest feature map, to which the m of Table 4 is relative (2048 in the paper)."""
-        return build_backbone(self.template.backbone).channels[-1]
+        return _top_channels(self.template.backbone)
+
+
+@cache
+def _top_channels(backbone: str) -> int:
+    with torch.device("meta"):
+        return build_backbone(backbone).channels[-1]
 
 
 def _small(name: str, data: str, schedule: Schedule, pretraining: Schedule) -> Run:

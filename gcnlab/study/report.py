@@ -216,8 +216,8 @@ def readme_block(profile_names: tuple[str, ...] = ("shapes", "photos")) -> str:
         columns = ["model", "published (VOC 2012 val)", f"reproduced ({name})"]
         parts.append(markdown(pd.DataFrame(rows, columns=columns).set_index("model")) + "\n")
         verdicts = session.verdicts()
-        decided = verdicts[verdicts["verdict"] != "not run"][["the paper says", "verdict", "evidence"]]
-        parts.append(markdown(decided) + "\n")
+        verdict = verdicts.columns[1]
+        parts.append(markdown(verdicts[verdicts[verdict] != "not run"]) + "\n")
     return "".join(parts)
 
 

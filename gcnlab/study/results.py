@@ -1,8 +1,12 @@
 """Records on disk ↔ pandas: one JSON file per run below ``<out>/<profile>/runs``."""
 
+import fcntl
 import json
 import math
 import os
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +16,9 @@ from gcnlab.errors import UserError
 
 COMMITTED = Path(__file__).resolve().parents[2] / "results"
 LOCAL = COMMITTED / "local"
+# What every record has; see gcnlab.study.experiment.execute.
+FIELDS = {"key", "name", "config", "metrics", "history", "data", "seconds", "device", "precision", "versions",
+          "training_version", "commit", "dirty", "finished"}  # fmt: skip
 
 
 def record_path(out: Path, profile: str, name: str, key: str) -> Path:
@@ -29,7 +36,7 @@ def checkpoint_path(out: Path, profile: str, key: str) -> Path:
 def write_atomically(text: str, path: Path) -> None:
     """Write ``text`` so that ``path`` is always a whole file, the old one or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    work = path.with_name(f"{path.name}.{os.getpid()}.part")
+    work = path.with_name(f"{path.name}.{platform.node()}-{os.getpid()}.part")
     try:
         work.write_text(text, encoding="utf-8")
         work.replace(path)
@@ -46,6 +53,16 @@ def _without_nan(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+@contextmanager
+def lock(out: Path, profile: str, key: str) -> Iterator[None]:
+    """Hold the lock of one run, so that two processes do not train it at the same time: the second one waits."""
+    path = checkpoint_path(out, profile, key).with_suffix(".lock")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # released when the file is closed; the empty file stays
+        yield
+
+
 def write_record(record: dict[str, Any], out: Path) -> Path:
     """Write one record; its presence is what says that the run is complete."""
     path = record_path(out, record["config"]["profile"], record["name"], record["key"])
@@ -56,7 +73,9 @@ def write_record(record: dict[str, Any], out: Path) -> Path:
 def _read(path: Path) -> dict[str, Any]:
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-        record["config"]["seed"], record["metrics"], record["key"], record["finished"]
+        missing = FIELDS - record.keys()
+        if missing:
+            raise ValueError(f"lacks {', '.join(sorted(missing))}")
     except (ValueError, KeyError, TypeError, OSError) as error:
         remedy = "delete it, and that run is trained again"
         raise UserError(f"{path} is no readable record ({error!r}): {remedy}") from None

@@ -3,8 +3,12 @@
 import multiprocessing
 import os
 import shutil
+import threading
+import time
+from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import torch
@@ -13,13 +17,7 @@ from gcnlab import data
 from gcnlab.errors import UserError
 from gcnlab.evaluation import count_parameters
 from gcnlab.study import results
-from gcnlab.study.experiment import Run, build_model, execute, run_key, weights_file
-
-
-def is_complete(run: Run, out: Path, data_root: Path | None = None, with_weights: bool = False) -> bool:
-    """Whether the record of ``run`` (and its trained weights) is below ``out``."""
-    place = (out, run.profile, run.name, run_key(run, data_root))
-    return results.record_path(*place).is_file() and (not with_weights or results.weights_path(*place).is_file())
+from gcnlab.study.experiment import Run, build_model, execute, is_complete, run_key, weights_file
 
 
 def is_interrupted(run: Run, out: Path, data_root: Path | None = None) -> bool:
@@ -39,12 +37,8 @@ def plan(runs: list[Run], out: Path, data_root: Path | None = None) -> list[list
     return waves
 
 
-def check_ready(runs: list[Run], out: Path, data_root: Path | None = None) -> None:
-    """Raise ``UserError`` before any work starts: data or weights missing, ``out`` not writable or too full."""
-    for run in runs:
-        weights_file(run, data_root)
-    for spec in dict.fromkeys(run.data for run in runs):
-        data.fingerprint(spec, data_root)  # reads every file
+def check_writable(out: Path) -> None:
+    """Make the folder ``out``; ``UserError`` if that, or writing into it, is not possible."""
     try:
         out.mkdir(parents=True, exist_ok=True)
         probe = out / f".writable-{os.getpid()}"
@@ -52,20 +46,42 @@ def check_ready(runs: list[Run], out: Path, data_root: Path | None = None) -> No
         probe.unlink()
     except OSError as error:
         raise UserError(f"--out {out} cannot be written ({error.strerror}): choose another folder") from None
-    # Every run keeps its weights; one at a time also keeps a checkpoint with two moments per weight.
+
+
+def check_ready(runs: list[Run], out: Path, data_root: Path | None = None, jobs: int = 1) -> None:
+    """Raise ``UserError`` before any work starts: data or weights missing or damaged, ``out`` not writable or full."""
+    check_writable(out)
+    # Every run keeps its weights; those at work also keep a checkpoint, the old one and the new one for a moment.
     with torch.device("meta"):
         sizes = [4 * count_parameters(build_model(run)) for run in runs]
-    needed = sum(sizes) + 4 * max(sizes, default=0) + (64 << 20)
+    needed = sum(sizes) + 6 * jobs * max(sizes, default=0) + (64 << 20)
     free = shutil.disk_usage(out).free
     if free < needed:
         raise UserError(f"--out {out} has {free / 1e9:.1f} GB free and these runs need {needed / 1e9:.1f} GB: "
                         "free some space or choose another folder")  # fmt: skip
+    for run in runs:
+        weights_file(run, data_root)
+    for spec in dict.fromkeys(run.data for run in runs):
+        for split in ("train", "val"):
+            data.load(spec, split, data_root).check()
 
 
-def _worker(run: Run, out: Path, data_root: Path | None, threads: int, gpu: int | None) -> None:
+def _start_worker(threads: int, gpu: int | None) -> None:
+    """In a new process: its share of the machine, and an end when the parent ends."""
+    torch.set_num_threads(threads)
     if gpu is not None:
         os.environ["GCNLAB_DEVICE"] = f"cuda:{gpu}"
-    torch.set_num_threads(threads)
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(2)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _worker(run: Run, out: Path, data_root: Path | None) -> None:
     execute(run, out, data_root, log=lambda line: print(f"[{run.name}] {line}", flush=True))
 
 
@@ -94,16 +110,19 @@ def run_all(
     log(f"{len(runs)} runs: {sum(is_complete(r, out, data_root) for r in runs)} complete, {len(remaining)} to train")
     if not remaining:
         return []
-    check_ready(remaining, out, data_root)
+    check_ready(remaining, out, data_root, jobs)
     failures: dict[Run, str] = {}
     done = 0
 
+    guard = threading.Lock()
+
     def finished(run: Run, error: BaseException | None = None) -> None:
         nonlocal done
-        done += 1
-        if error is not None:
-            failures[run] = f"{run.name}: {error}"
-        log(f"({done}/{len(remaining)}) {failures.get(run, f'{run.name} complete')}")
+        with guard:
+            done += 1
+            if error is not None:
+                failures[run] = f"{run.name}: {error}"
+            log(f"({done}/{len(remaining)}) {failures.get(run, f'{run.name} complete')}")
 
     for wave in waves:
         ready = [run for run in wave if run.weights not in failures]
@@ -133,15 +152,39 @@ def _one_by_one(runs: list[Run], out: Path, data_root: Path | None, log: Callabl
 
 
 def _in_processes(runs: list[Run], out: Path, data_root: Path | None, jobs: int, finished: Callable) -> None:
-    threads, gpus = max(1, (os.cpu_count() or 1) // jobs), torch.cuda.device_count()
-    # spawn: forked children of a process that has used OpenMP or CUDA hang
-    with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
-        futures = {
-            pool.submit(_worker, run, out, data_root, threads, i % gpus if gpus else None): run
-            for i, run in enumerate(runs)
-        }
-        for future in as_completed(futures):
-            finished(futures[future], future.exception())
+    """``jobs`` slots, each with a process and a GPU of its own; a process that is killed costs only its run."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    gpus = 0 if os.environ.get("GCNLAB_DEVICE") else torch.cuda.device_count()
+    waiting = deque(runs)
+
+    def slot(number: int) -> None:
+        start = (max(1, cores // jobs), number % gpus if gpus else None)
+        pool = None
+        try:
+            while waiting:
+                run = waiting.popleft()
+                if pool is None:
+                    # spawn: forked children of a process that has used OpenMP or CUDA hang
+                    context = multiprocessing.get_context("spawn")
+                    pool = ProcessPoolExecutor(1, context, initializer=_start_worker, initargs=start)
+                error = pool.submit(_worker, run, out, data_root).exception()
+                if isinstance(error, KeyboardInterrupt):
+                    waiting.clear()
+                    raise error
+                if isinstance(error, BrokenProcessPool):
+                    pool, error = None, RuntimeError("its process was killed, perhaps for lack of memory")
+                finished(run, error)
+        finally:
+            if pool is not None:
+                pool.shutdown(wait=False, cancel_futures=True)
+
+    with ThreadPoolExecutor(jobs) as slots:
+        try:
+            for done in [slots.submit(slot, number) for number in range(jobs)]:
+                done.result()
+        except BaseException:  # Ctrl-C ends the runs at work, which go on from their checkpoints next time
+            waiting.clear()
+            raise
 
 
 def _on_cluster(

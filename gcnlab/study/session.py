@@ -1,18 +1,18 @@
 """One profile's published, committed and own results together: what notebooks, report and command line share."""
 
 from collections.abc import Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from gcnlab import data
+from gcnlab import data, paper
 from gcnlab.errors import UserError
 from gcnlab.evaluation.inference import predict
 from gcnlab.study import claims, profiles, results, runner, tables
 from gcnlab.study.experiment import Run, load_model, pick_device, run_key
+from gcnlab.training import autocast, best_precision
 
 METRIC_NAMES = {
     "miou": "mIoU",
@@ -51,15 +51,24 @@ class Session:
         """Whether ``out`` is the user's folder, not the committed study."""
         return self.out != results.COMMITTED
 
-    @cached_property
+    def _current(self, out: Path) -> list[dict[str, Any]]:
+        return tables.current_records(self.profile, results.read_records(out, self.profile.name))
+
+    @property
     def study_records(self) -> list[dict[str, Any]]:
-        """The committed records of this profile."""
-        return results.read_records(results.COMMITTED, self.profile.name)
+        """The committed records that count, as they are on disk now."""
+        return self._current(results.COMMITTED)
 
     @property
     def local_records(self) -> list[dict[str, Any]]:
-        """The user's records of this profile, as they are on disk now."""
-        return results.read_records(self.out, self.profile.name) if self.own else []
+        """The user's records that count, as they are on disk now."""
+        return self._current(self.out) if self.own else []
+
+    def stale(self) -> list[str]:
+        """Names of records in ``out`` that do not count: another schedule, other data, or another code version."""
+        counted = {record["key"] for record in self._current(self.out)}
+        found = results.read_records(self.out, self.profile.name)
+        return [r["name"] for r in found if r["config"].get("head") and r["key"] not in counted]
 
     @property
     def records(self) -> list[dict[str, Any]]:
@@ -78,7 +87,6 @@ class Session:
 
     def _train(self, runs: list[Run]) -> None:
         failures = runner.run_all(runs, self.out, self.data_root, self.jobs)
-        self.__dict__.pop("study_records", None)  # it may be the committed study that has grown
         if failures:
             raise RuntimeError("; ".join(failures))
 
@@ -88,14 +96,32 @@ class Session:
 
     def table(self, name: str) -> pd.DataFrame:
         """Table ``name`` in the paper's form: published, committed study, own run, and their difference."""
-        return in_paper_form(self.frame(name), self.profile.name, self.own)
+        labels = {"study": f"study ({self._label(self.study_records)})"}
+        if self.own:
+            labels["local"] = f"your run ({self._label(self.local_records)})"
+        return in_paper_form(self.frame(name), labels)
+
+    def _label(self, records: list[dict[str, Any]]) -> str:
+        """The profile's name, and whether its data are only a part of the official ones."""
+        return self.profile.name + ", subset" * any(record["data"]["subset"] for record in records)
 
     def verdicts(self, *ids: int) -> pd.DataFrame:
-        """Verdicts on the paper's claims (all by default), from :attr:`records`."""
-        judged = claims.judge(self.profile, self.records, list(ids) or None)
-        source = f"{self.profile.name}, {'your run' if self.local_records else 'committed study'}"
-        rows = [(v.id, v.claim, v.verdict, v.evidence, source) for v in judged]
-        return pd.DataFrame(rows, columns=["claim", "the paper says", "verdict", "evidence", "runs"]).set_index("claim")
+        """Verdicts on the paper's claims (all by default) from the committed study and from the user's own run.
+
+        Columns: the paper says, then verdict and evidence of each. A single own run is judged with the committed
+        study's spread.
+        """
+        study, local = self.study_records, self.local_records
+        sources = {f"study ({self._label(study)})": study} if study or not local else {}
+        if local:
+            sources[f"your run ({self._label(local)})"] = local
+        frame = pd.DataFrame({"claim": [c["id"] for c in paper.claims() if not ids or c["id"] in ids]})
+        frame["the paper says"] = [c["claim"] for c in paper.claims() if not ids or c["id"] in ids]
+        for source, records in sources.items():
+            judged = claims.judge(self.profile, records, list(ids) or None, spread_records=study)
+            frame[source] = [verdict.verdict for verdict in judged]
+            frame[f"evidence, {source}"] = [verdict.evidence for verdict in judged]
+        return frame.set_index("claim")
 
     def curves(self) -> pd.DataFrame:
         """mIoU (%) at every evaluation: columns name, seed, step, miou."""
@@ -115,9 +141,10 @@ class Session:
         if self.profile.longer is None:
             return None
         twin = Session(self.profile.longer, out=self.out)
+        both = self.local_records and twin.local_records  # the same source for the two
         scores = {}
         for session in (self, twin):
-            found = tables.variant_records(session.records)
+            found = tables.variant_records(session.local_records if both else session.study_records)
             scores[f"{session.profile.template.schedule.steps} steps"] = {
                 run.variant: 100 * np.mean([record["metrics"]["miou"] for record in records])
                 for run, records in found.items()
@@ -155,11 +182,13 @@ class Session:
         picked = [split[int(i)] for i in np.linspace(0, len(split) - 1, count)]
         models = self._table5_runs() if trained else {}
         device = pick_device()
+        context = autocast(device, best_precision(device))  # as when they were scored
         predictions = {}
         for name, run in models.items():
             model = load_model(run, self.out, self.data_root).to(device)
             predictions[name] = [
-                predict(model, image[None])[0, :height, :width].cpu().numpy() for image, _, (height, width) in picked
+                predict(model, image[None], context)[0, :height, :width].cpu().numpy()
+                for image, _, (height, width) in picked
             ]
         return {
             "images": [image[:, :height, :width].permute(1, 2, 0).numpy() for image, _, (height, width) in picked],
@@ -173,11 +202,15 @@ def score_text(mean: float, std: float, n: int) -> str:
     """``63.4 ± 0.5 (n=3)``, ``63.4 (n=1)`` or ``not run``."""
     if n == 0:
         return "not run"
-    return f"{mean:.1f} (n=1)" if n == 1 else f"{mean:.1f} ± {std:.1f} (n={n})"
+    return f"{mean:.1f} (n=1)" if n == 1 else f"{mean:.1f} ± {std:.1f} (n={n:.0f})"
 
 
-def in_paper_form(frame: pd.DataFrame, profile: str, own: bool) -> pd.DataFrame:
-    """A long comparison as the paper prints it: one line per model, metric and source, one column per setting."""
+def in_paper_form(frame: pd.DataFrame, labels: dict[str, str]) -> pd.DataFrame:
+    """A long comparison as the paper prints it: one line per model, metric and source, one column per setting.
+
+    ``labels`` names the sources to show, ``study`` and maybe ``local``. The difference is that of the last source
+    that has any score in this line.
+    """
 
     def line(row: str, metric: str, source: str, cells: Sequence[str]) -> None:
         lines.append(dict(zip(columns, cells, strict=True)))
@@ -203,18 +236,16 @@ def in_paper_form(frame: pd.DataFrame, profile: str, own: bool) -> pd.DataFrame:
             line(row, metric, "counted", texts(lambda r: f"{r.study_mean:.1f}K"))
             continue
         line(row, metric, "published (VOC)", texts(lambda r: f"{r.published:.1f}"))
-        study = f"study ({profile})"
-        line(row, metric, study, texts(lambda r: score_text(r.study_mean, r.study_std, r.study_n)))
-        if own:
-            mine = f"your run ({profile})"
-            line(row, metric, mine, texts(lambda r: score_text(r.local_mean, r.local_std, r.local_n)))
-        line(row, metric, "reproduced − published", texts(_difference))
+        shown = None
+        for source, label in labels.items():
+            scores = by_column[[f"{source}_mean", f"{source}_std", f"{source}_n"]]
+            cells = [score_text(*cell) if p else "" for cell, p in zip(scores.to_numpy(), present, strict=True)]
+            line(row, metric, label, cells)
+            shown = source if scores.iloc[:, 2].gt(0).any() else shown
+        if shown is not None:
+            change = by_column[f"{shown}_mean"] - by_column["published"]
+            name = {"study": "study", "local": "your run"}[shown]
+            line(row, metric, f"{name} − published", [f"{c:+.1f}" if pd.notna(c) else "" for c in change])
     names = ["model", "measure", "source"]
     out = pd.DataFrame(lines, columns=columns, index=pd.MultiIndex.from_tuples(index, names=names))
     return out.droplevel("measure") if settings == "metric" else out
-
-
-def _difference(row: Any) -> str:
-    """Own run minus published where there is one, else committed study minus published."""
-    mean = row.local_mean if row.local_n else row.study_mean
-    return "" if pd.isna(mean) else f"{mean - row.published:+.1f}"

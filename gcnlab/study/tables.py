@@ -59,24 +59,39 @@ def table_runs(tables: list[str], profile: Profile, seeds: list[int]) -> list[Ru
     return list(runs)
 
 
+def current_records(profile: Profile, records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The segmentation records that belong to a table as ``profile`` runs today, of one state of data and code.
+
+    Records of another schedule are stale; if there are several data sets (fingerprints) or code versions, only those
+    of the newest record's count, so that no cell averages over different experiments.
+    """
+    wanted = set(table_runs(list(TABLES), profile, [0]))
+    fitting = [r for r in records if replace(_run_of(r), seed=0) in wanted]
+    if not fitting:
+        return []
+    newest = _state(max(fitting, key=lambda record: record["finished"]))
+    return [record for record in fitting if _state(record) == newest]
+
+
+def _state(record: dict[str, Any]) -> tuple[str, int]:
+    return record["data"]["fingerprint"], record["training_version"]
+
+
+def _run_of(record: dict[str, Any]) -> Run:
+    try:
+        return Run.from_config(record["config"])
+    except (UserError, ValueError) as error:
+        raise UserError(f"record {record['name']}-{record['key']}.json: {error}; delete it, or use the version of "
+                        "gcnlab that wrote it") from None  # fmt: skip
+
+
 def variant_records(records: list[dict[str, Any]]) -> dict[Run, list[dict[str, Any]]]:
-    """Records by variant: the run with seed 0 → one record per seed, the newest if data or code have changed."""
+    """Records by variant: the run with seed 0 → one record per seed, by seed."""
     found: dict[Run, dict[int, dict[str, Any]]] = {}
     for record in sorted(records, key=lambda record: record["finished"]):
-        run = Run.from_config(record["config"])
+        run = _run_of(record)
         found.setdefault(replace(run, seed=0), {})[run.seed] = record
     return {run: [seeds[seed] for seed in sorted(seeds)] for run, seeds in found.items()}
-
-
-def stale_records(profile: Profile, records: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Segmentation records of ``profile`` that belong to no table as the profile runs today."""
-    current = set(table_runs(list(TABLES), profile, [0]))
-    return [
-        record
-        for run, group in variant_records(records).items()
-        if run.study == "segmentation" and run not in current
-        for record in group
-    ]
 
 
 def _paper_head(head: str, k: int | None, m_ratio: float | None) -> torch.nn.Module:
