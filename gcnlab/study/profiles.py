@@ -69,7 +69,7 @@ PROFILES = {
         ),
         Profile(
             "photos",
-            "VOC 2012 + SBD subset, 256 px, 7 classes, SqueezeNet 1.1 pre-trained on ImageNet",
+            "VOC 2012 + SBD at 256 px, 7 classes, SqueezeNet 1.1 pre-trained on ImageNet, 750 steps of 8 images",
             Run(
                 "photos",
                 # background, cat, cow, dog, horse, person, sheep: the classes that the subset covers
