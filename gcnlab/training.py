@@ -207,10 +207,8 @@ def train(
     """
     schedule = step.schedule
     progress: dict[str, Any] = {"seconds": 0.0, "history": []}
-    state = None if checkpoint is None else _read_checkpoint(checkpoint)
-    if state is not None:
-        step.load_state_dict(state["step"])
-        progress = state["progress"]
+    if checkpoint is not None and checkpoint.exists():
+        progress = _resume(step, checkpoint)
         log(f"resuming at step {step.iteration} of {schedule.steps}")
     before, first, started = progress["seconds"], step.iteration, time.monotonic()
     saved = reported = started
@@ -254,13 +252,16 @@ def _clock(seconds: float) -> str:
     return f"{int(seconds) // 60:02d}:{int(seconds) % 60:02d}"
 
 
-def _read_checkpoint(path: Path) -> dict[str, Any] | None:
+def _resume(step: Step, path: Path) -> dict[str, Any]:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        return None
-    except Exception as error:  # torch raises many kinds for a damaged file
-        raise UserError(f"checkpoint {path} cannot be read ({error}): delete it to start this run anew") from None
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        step.load_state_dict(state["step"])
+        return state["progress"]
+    except UserError:
+        raise
+    except Exception as error:  # torch raises many kinds, some of many lines, for a damaged or foreign file
+        reason = " ".join(repr(error).split())[:200]
+        raise UserError(f"checkpoint {path} cannot be read ({reason}): delete it to start this run anew") from None
 
 
 def save_atomically(state: dict[str, Any], path: Path) -> None:

@@ -35,7 +35,7 @@ def read_label(path: Path, num_classes: int) -> np.ndarray:
             f"{path} has label values {illegal[:5]}; legal are 0 … {num_classes - 1} and {VOID}: "
             "use the data set's original label files"
         )
-    return label
+    return label.astype(np.uint8, copy=False)
 
 
 def _read_png(path: Path) -> np.ndarray:
@@ -55,7 +55,8 @@ def _read_png(path: Path) -> np.ndarray:
 
 def _read_mat(path: Path) -> np.ndarray:
     try:
-        return scipy.io.loadmat(path)["GTcls"][0]["Segmentation"][0].astype(np.uint8)
+        with open(path, "rb") as file:
+            return scipy.io.loadmat(file)["GTcls"][0]["Segmentation"][0]
     except FileNotFoundError:
         raise UserError(f"{path} is missing: complete the data set or take its name off the list") from None
     except Exception as error:  # scipy raises many kinds for a damaged file

@@ -24,7 +24,7 @@ from PIL import Image
 
 from gcnlab.errors import UserError
 
-VERSION = 1  # of the drawing; part of the folder's name
+VERSION = 2  # of the drawing; part of the folder's name
 SIDE = 64  # pixels; a 16×16 top map on the small backbone
 LOBES = (2, 3, 4, 5, 6, 7, 8)
 CLASSES = ("background", *(f"{n} lobes" for n in LOBES))
@@ -61,7 +61,11 @@ class Scene:
 
 
 def _outline_distance(rng: np.random.Generator, lobes: int, diameter: float, x: float, y: float, side: int):
-    """Radial distance to the outline in pixels, positive inside: r(θ) = R (1 + a cos nθ), stretched and rotated."""
+    """Distance to the outline r(θ) = R (1 + a cos nθ), stretched and rotated, in pixels, positive inside.
+
+    It is the radial distance over the length of its gradient, the true distance to first order: the radial distance
+    alone would make steep flanks sharper, and sharpness tell the number of lobes.
+    """
     depth = rng.uniform(0.25, 0.4)
     rotation, axis = rng.uniform(0, 2 * np.pi, 2)
     stretch = rng.uniform(1.0, 1.25)
@@ -70,8 +74,11 @@ def _outline_distance(rng: np.random.Generator, lobes: int, diameter: float, x: 
     along = dx * np.cos(axis) + dy * np.sin(axis)
     across = (dy * np.cos(axis) - dx * np.sin(axis)) * stretch
     radius = diameter / 2 / (1 + depth)
-    outline = radius * (1 + depth * np.cos(lobes * (np.arctan2(across, along) + rotation)))
-    return outline - np.hypot(along, across)
+    angle = np.arctan2(across, along)
+    outline = radius * (1 + depth * np.cos(lobes * (angle + rotation)))
+    slope = -lobes * depth * np.sin(lobes * (angle + rotation)) * radius / outline  # dr/dθ / r
+    steep = np.hypot(slope * np.sin(angle) + np.cos(angle), stretch * (slope * np.cos(angle) - np.sin(angle)))
+    return (outline - np.hypot(along, across)) / steep
 
 
 def _waves(rng: np.random.Generator, side: int, wavelength: tuple[float, float], count: int) -> np.ndarray:
@@ -187,10 +194,10 @@ def write(folder: Path, sizes: Sizes) -> None:
         for index, name in enumerate(lists[split]):
             scene = _scene(stream, index)
             rows += [(name, i + 1, CLASSES[c], f"{d:.2f}") for i, (c, d) in enumerate(scene.objects)]
-            if split == "sbd":  # SBD has no void band and one more copy of the image
+            if split == "sbd" or index == 0:  # SBD has no void band, and its own copy of some VOC images
                 _save_jpeg(scene.image, sbd / "img" / f"{name}.jpg")
                 _save_mat(scene.classes, sbd / "cls" / f"{name}.mat")
-            else:
+            if split != "sbd":
                 _save_jpeg(scene.image, voc / "JPEGImages" / f"{name}.jpg")
                 _save_png(np.where(scene.band, VOID, scene.classes).astype(np.uint8),
                           voc / "SegmentationClass" / f"{name}.png")  # fmt: skip

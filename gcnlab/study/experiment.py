@@ -105,7 +105,7 @@ def _deviations(value: Any) -> Any:
     A default may therefore never change: a test pins them.
     """
     if not dataclasses.is_dataclass(value):
-        return value
+        return int(value) if isinstance(value, float) and value.is_integer() else value  # 3 and 3.0 are one value
     fields = {field.name: (getattr(value, field.name), field.default) for field in dataclasses.fields(value)}
     return {name: _deviations(own) for name, (own, default) in fields.items() if own != default}
 
@@ -159,8 +159,9 @@ def provenance() -> dict[str, Any]:
             commit, changes = git("rev-parse", "HEAD"), git("status", "--porcelain", "--", ".")
     except OSError:
         pass  # no git on this machine
-    libraries = ("torch", "torchvision", "numpy", "scipy", "pillow")
-    versions = {"python": platform.python_version(), "gcnlab": version("gcnlab")}
+    libraries = ("torchvision", "numpy", "scipy", "pillow")
+    # torch's own string tells a CPU from a CUDA build
+    versions = {"python": platform.python_version(), "gcnlab": version("gcnlab"), "torch": str(torch.__version__)}
     return {
         "commit": commit,
         "dirty": None if changes is None else bool(changes),

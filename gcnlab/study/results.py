@@ -72,7 +72,7 @@ def write_record(record: dict[str, Any], out: Path) -> Path:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = dict(json.loads(path.read_text(encoding="utf-8")))
         missing = FIELDS - record.keys()
         if missing:
             raise ValueError(f"lacks {', '.join(sorted(missing))}")

@@ -31,10 +31,10 @@ def plan(runs: list[Run], out: Path, data_root: Path | None = None) -> list[list
     waves: list[list[Run]] = []
     wanted = [run for run in dict.fromkeys(runs) if not is_complete(run, out, data_root)]
     while wanted:
-        waves.insert(0, wanted)
+        waves = [wanted, *([run for run in wave if run not in wanted] for wave in waves)]
         before = [run.weights for run in wanted if isinstance(run.weights, Run)]
         wanted = [b for b in dict.fromkeys(before) if not is_complete(b, out, data_root, with_weights=True)]
-    return waves
+    return [wave for wave in waves if wave]
 
 
 def check_writable(out: Path) -> None:
@@ -145,7 +145,7 @@ def _one_by_one(runs: list[Run], out: Path, data_root: Path | None, log: Callabl
         log(f"{run.profile}/{run.name}")
         try:
             execute(run, out, data_root, log=log)
-        except (UserError, RuntimeError, ValueError, OSError) as error:
+        except Exception as error:  # whatever ended a run ends only that run
             finished(run, error)
         else:
             finished(run)
@@ -161,8 +161,11 @@ def _in_processes(runs: list[Run], out: Path, data_root: Path | None, jobs: int,
         start = (max(1, cores // jobs), number % gpus if gpus else None)
         pool = None
         try:
-            while waiting:
-                run = waiting.popleft()
+            while True:
+                try:
+                    run = waiting.popleft()
+                except IndexError:
+                    return
                 if pool is None:
                     # spawn: forked children of a process that has used OpenMP or CUDA hang
                     context = multiprocessing.get_context("spawn")
