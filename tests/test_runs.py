@@ -1,5 +1,6 @@
 """Configs, keys, records and the runner: same key, same run, never trained twice, and complete only with a record."""
 
+import dataclasses
 import json
 import os
 import pickle
@@ -543,3 +544,36 @@ def test_a_killed_process_costs_only_its_run(tmp_path, monkeypatch):
     failures = runner.run_all(runs, tmp_path, jobs=2, log=log.append)
     assert sorted(failure.split(":")[0] for failure in failures) == ["gcn-k3-s0", "gcn-k3-s1"]
     assert sorted(path.name for path in tmp_path.glob("gcn*")) == [f"gcn-k3-s{seed}" for seed in range(2, 6)]
+
+
+def test_defaults_never_change():
+    """Keys leave defaults out, so a changed default would give two experiments one key: add a field instead."""
+
+    def defaults(cls):
+        fields = dataclasses.fields(cls)
+        return {field.name: field.default for field in fields if field.default is not dataclasses.MISSING}
+
+    assert defaults(DataSpec) == {"long_side": None, "classes": None}
+    assert defaults(Schedule) == {
+        "optimizer": "adamw",
+        "lr": 1e-3,
+        "backbone_lr": None,
+        "decay": "cosine",
+        "warmup": 0,
+        "momentum": 0.9,
+        "weight_decay": 1e-4,
+        "loss_reduction": "mean",
+        "evaluations": 1,
+    }
+    assert defaults(Run) == {
+        "seed": 0,
+        "study": "segmentation",
+        "head": None,
+        "k": None,
+        "m": None,
+        "refine": False,
+        "weights": None,
+        "normalization": "rgb",
+        "batch_norm": "train",
+        "boundary_distance": 7,
+    }
