@@ -35,12 +35,14 @@ set_up() {
     stamp="$venv/.gcnlab-$extra-$(cat pyproject.toml constraints.txt | cksum | cut -d' ' -f1)"
     if [[ ! -e "$stamp" ]]; then
         if ! "$venv/bin/python" -m pip --version >/dev/null 2>&1; then # none yet, or one that was not finished
+            mkdir -p "$(dirname "$venv")"
             free=$(df -Pk "$(dirname "$venv")" | awk 'NR == 2 { print int($4 / 1024 / 1024) }')
             ((free >= 9)) || [[ -n "${TORCH_INDEX_URL:-}" ]] || fail "only $free GB free and PyTorch with CUDA needs 9:" \
                 "free some space, or set TORCH_INDEX_URL=https://download.pytorch.org/whl/cpu (see README)"
             local python
             python=$(find_python) || exit 2
             echo "making $venv with $("$python" --version)"
+            [[ ! -e "$venv" || -e "$venv/pyvenv.cfg" ]] || fail "$venv is no virtual environment: name another folder"
             "$python" -m venv --clear "$venv" || fail "$python could not make $venv: install python3-venv"
         fi
         local pip=("$venv/bin/python" -m pip install --quiet --disable-pip-version-check --constraint constraints.txt)
@@ -58,6 +60,7 @@ set_up() {
 if [[ "${1:-}" == test ]]; then
     shift
     set_up test
+    export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}" # one process per core: more threads only get in each other's way
     python -m pytest -n auto "$@"
     echo "== the notebooks, with their default parameters"
     exec python -m pytest -n auto --dist loadscope --nbval-lax --nbval-current-env --nbval-cell-timeout=300 notebooks

@@ -166,8 +166,9 @@ def _where(scores: Scores, better: Variant, worse: Variant, strong: str, weak: s
     parts = []
     for metric in (strong, weak):
         gain = scores.gain(better, worse, metric)
-        share = 100 * gain[0] / (100 - scores.mean(worse, metric))
-        parts.append(f"{names[metric]} accuracy {_points(*gain)}, {share:.0f} % of its error")
+        error = 100 - scores.mean(worse, metric)
+        share = f", {100 * gain[0] / error:.0f} % of its error" if error else ""
+        parts.append(f"{names[metric]} accuracy {_points(*gain)}{share}")
     rise = _decide(*scores.gain(better, worse, strong))
     more = _decide(*scores.gain(better, worse, (strong, weak)))
     verdict = FAILS if FAILS in (rise, more) else HOLDS if rise == more == HOLDS else UNDECIDED

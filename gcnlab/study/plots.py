@@ -217,7 +217,7 @@ def score_over_m(frame: pd.DataFrame, profile: str) -> Figure:
     counts = frame[frame["metric"] == "parameters_k"].set_index(["row", "column"])
     figure, axes = _pair(profile, 4.4)
     colors = np.array([ROW_COLORS.get(row, GREY) for row in scores["row"]])
-    x, legend = np.arange(len(scores)), []
+    x, handles = np.arange(len(scores)), []
     for ax, sources, weights in zip(axes, (["published"], _sources(scores)), ("published", "study_mean"), strict=True):
         if not sources:
             empty(ax)
@@ -236,7 +236,7 @@ def score_over_m(frame: pd.DataFrame, profile: str) -> Figure:
                 height = np.nansum([value, deviation])
                 _write(ax, position, height, text if known else "not\nrun", gap=4, color=INK if known else GREY)
             face = "white" if hollow else INK
-            legend.append(Patch(facecolor=face, edgecolor=INK, label=_label(scores, source, profile), **style))
+            handles.append(Patch(facecolor=face, edgecolor=INK, label=_label(scores, source, profile), **style))
         names = []
         for row, column, k in zip(scores["row"], scores["column"], scores["k"], strict=True):
             size = counts[weights].get((row, column), np.nan)
@@ -247,7 +247,7 @@ def score_over_m(frame: pd.DataFrame, profile: str) -> Figure:
         ax.set(xlabel="m and parameters at the paper's 2048 channels", xlim=(-0.6, len(x) - 0.4))
     for ax in axes:
         ax.set_ylim(0, 1.2 * max(1, *(a.dataLim.y1 for a in axes)))
-    legend(figure, legend[1:], _notes(scores))
+    legend(figure, handles[1:], _notes(scores))
     return figure
 
 

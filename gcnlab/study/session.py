@@ -159,13 +159,12 @@ class Session:
     def boundary_sensitivity(self) -> pd.DataFrame:
         """Boundary and internal accuracy (%) of the three models of Table 5 over the boundary distance (pixels)."""
         found = tables.variant_records(self.records)
-        names = {run: row for row, run in self._table5_runs().items()}
         rows = []
-        for run, records in found.items():
-            for record in records if run in names else ():
+        for name, run in self._table5_runs().items():
+            for record in found.get(run, []):
                 for distance, scores in record["metrics"]["boundary_sensitivity"].items():
                     accuracies = (100 * scores["boundary_accuracy"], 100 * scores["internal_accuracy"])
-                    rows.append((names[run], float(distance), record["config"]["seed"], *accuracies))
+                    rows.append((name, float(distance), record["config"]["seed"], *accuracies))
         return pd.DataFrame(rows, columns=["model", "distance", "seed", "boundary_accuracy", "internal_accuracy"])
 
     def _table5_runs(self) -> dict[str, Run]:
@@ -178,9 +177,12 @@ class Session:
         no predictions. ``UserError`` when the weights of these runs are not below ``out``.
         """
         spec = self.profile.template.data
+        models = self._table5_runs() if trained else {}
+        for run in models.values():
+            if not any((self.out / self.profile.name / "weights").glob(f"{run.name}-*.pt")):
+                raise UserError(f"{run.name} was not trained below {self.out}: train Table 5 first")
         split = data.load(spec, "val", self.data_root)
         picked = [split[int(i)] for i in np.linspace(0, len(split) - 1, count)]
-        models = self._table5_runs() if trained else {}
         device = pick_device()
         context = autocast(device, best_precision(device))  # as when they were scored
         predictions = {}
