@@ -35,12 +35,21 @@ def write_tables(session: Session, folder: Path) -> list[Path]:
 
     for name in tables.TABLES:
         write(f"table{name}.csv", session.frame(name).to_csv(index=False, float_format="%.4f", lineterminator="\n"))
-        heading = f"Table {name}. {paper.published(name)['title']}. Profile `{session.profile.name}`.\n\n"
+        heading = f"Table {name}. {paper.published(name)['title']}. {_setting(session, name)}\n\n"
         write(f"table{name}.md", heading + markdown(session.table(name)))
     write("claims.md", markdown(session.verdicts()))
     runs = results.frame(session.records)
     write("runs.csv", runs.to_csv(index=False, float_format="%.5g", lineterminator="\n"))
     return written
+
+
+def _setting(session: Session, table: str) -> str:
+    """What a reader must know of the profile beside this table."""
+    template = session.profile.template
+    text = f"Profile {session.profile.name}: {session.profile.description}."
+    if table == "5":
+        text += f" Boundary: distance ≤ {template.boundary_distance:g} pixels of a {template.data.side}-pixel image."
+    return text
 
 
 def markdown(frame: pd.DataFrame) -> str:
@@ -129,6 +138,7 @@ def _page(session: Session, figures: dict[str, list[str]]) -> str:
             f"<h2>Table {name}. {html.escape(published['title'])}</h2>",
             f"<p>{html.escape(published['question'])} ",
             f"<span class='note'>({html.escape(published['source'])})</span></p>",
+            f"<p class='note'>{html.escape(_setting(session, name))}</p>",
             _table(session.table(name)),
             *figures.get(f"table{name}", []),
         ]
