@@ -16,7 +16,7 @@ import pandas as pd
 from gcnlab.data.check import check, describe
 from gcnlab.data.voc import LAYOUT
 from gcnlab.errors import UserError
-from gcnlab.study import notebooks, profiles, results, runner, tables
+from gcnlab.study import notebooks, profiles, results, runner, tables, variants
 from gcnlab.study.session import Session, score_text
 
 
@@ -45,7 +45,7 @@ def _print_json(value: Any) -> None:
 
 def _run(options: argparse.Namespace) -> int:
     session = _session(options)
-    wanted = tables.table_runs(options.tables or list(tables.TABLES), session.profile, list(range(session.seeds)))
+    wanted = variants.table_runs(options.tables or list(variants.TABLES), session.profile, list(range(session.seeds)))
     cluster = None if options.cluster is None else dict(options.cluster)
     failures = runner.run_all(wanted, session.out, session.data_root, session.jobs, cluster=cluster)
     for failure in failures:
@@ -83,7 +83,7 @@ def _notebooks(options: argparse.Namespace) -> int:
 def _summary(session: Session) -> str:
     """One line per mIoU of Tables 1–5, then the verdicts."""
     rows = {}
-    for name in tables.TABLES:
+    for name in variants.TABLES:
         frame = session.frame(name)
         for cell in frame[frame["metric"] == "miou"].itertuples():
             where = f"Table {name}: {cell.row}" + ("" if name == "5" else f", {cell.column}")
@@ -101,7 +101,7 @@ def _summary(session: Session) -> str:
 
 def _status(options: argparse.Namespace) -> int:
     session = _session(options)
-    wanted = tables.table_runs(list(tables.TABLES), session.profile, list(range(session.seeds)))
+    wanted = variants.table_runs(list(variants.TABLES), session.profile, list(range(session.seeds)))
     state = {
         run.name: "complete" if runner.is_complete(run, session.out, session.data_root) else
         "interrupted" if runner.is_interrupted(run, session.out, session.data_root) else "not run"
@@ -126,7 +126,7 @@ def _report(options: argparse.Namespace) -> int:
     session = _session(options)
     if options.json:
         verdicts = session.verdicts().reset_index().to_dict("records")
-        cells = {name: json.loads(session.frame(name).to_json(orient="records")) for name in tables.TABLES}
+        cells = {name: json.loads(session.frame(name).to_json(orient="records")) for name in variants.TABLES}
         _print_json({"profile": session.profile.name, "tables": cells, "verdicts": verdicts})
         return 0
     runner.check_writable(session.out)
@@ -182,7 +182,7 @@ def build_parser() -> argparse.ArgumentParser:
             sub.add_argument("--jobs", type=_positive, default=1, metavar="N", help="runs at a time (default 1)")
 
     run = command("run", _run, "train what is missing of the given tables")
-    run.add_argument("tables", nargs="*", metavar="TABLE", help=f"{', '.join(tables.TABLES)}; none means all")
+    run.add_argument("tables", nargs="*", metavar="TABLE", help=f"{', '.join(variants.TABLES)}; none means all")
     place(run)
     amount(run)
     run.add_argument("--cluster", nargs="*", type=_setting, metavar="NAME=VALUE",

@@ -37,7 +37,8 @@ class Schedule:
         optimizer: ``adamw`` or ``sgd``.
         lr: highest learning rate of newly initialised layers.
         backbone_lr: the same for the pre-trained backbone; None: as ``lr``.
-        decay: ``constant``, ``cosine`` (to zero) or ``poly`` ((1 − t)^0.9) over the steps after the warm-up.
+        decay: ``constant``, ``cosine`` (to zero), ``poly`` ((1 − t)^0.9) or ``step`` (a tenth after a third, a
+            hundredth after two thirds) over the steps after the warm-up.
         warmup: steps of linear increase at the start.
         momentum: of SGD (AdamW keeps its own 0.9, 0.999).
         weight_decay: on all weights.
@@ -59,7 +60,7 @@ class Schedule:
     evaluations: int = 1
 
     def __post_init__(self):
-        for name, allowed in (("optimizer", ("adamw", "sgd")), ("decay", ("constant", "cosine", "poly")),
+        for name, allowed in (("optimizer", ("adamw", "sgd")), ("decay", ("constant", "cosine", "poly", "step")),
                               ("loss_reduction", ("mean", "sum"))):  # fmt: skip
             if getattr(self, name) not in allowed:
                 raise UserError(f"{name} {getattr(self, name)!r} is unknown; choose one of {', '.join(allowed)}")
@@ -73,6 +74,8 @@ class Schedule:
         done = (iteration - self.warmup) / max(1, self.steps - self.warmup)
         if self.decay == "cosine":
             return 0.5 * (1 + math.cos(math.pi * done))
+        if self.decay == "step":
+            return 0.1 ** int(3 * done)
         return (1 - done) ** 0.9 if self.decay == "poly" else 1.0
 
     def evaluate_after(self) -> set[int]:

@@ -1,8 +1,10 @@
-"""Name → data set: which samples, how they are read, and a fingerprint of exactly those bytes."""
+"""Name → data set: which samples, how they are read, and a fingerprint of exactly those files."""
 
 import hashlib
+import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
@@ -13,10 +15,11 @@ from torch import Tensor
 
 from gcnlab.data import shapes, voc
 from gcnlab.data.readers import class_map, read_image, read_label
-from gcnlab.data.transforms import pad_to_square, random_flip, resize_long_side
+from gcnlab.data.transforms import centre_crop, pad_to_square, random_crop, random_flip, resize_long_side
 from gcnlab.errors import UserError
 
 MEMORY_LIMIT = 4 << 30  # bytes: a split that fits is decoded once and kept, a larger one is decoded as it is used
+LARGE = 100_000  # images: beyond, files are not read before the work starts; names and sizes are all that is checked
 
 
 @dataclass(frozen=True)
@@ -40,17 +43,34 @@ _VOC_SPLITS = {
 }
 
 
-def _generated(sizes: shapes.Sizes) -> Source:
+@dataclass(frozen=True)
+class ClassFolders:
+    """A classification data set in the ImageNet layout: ``<root>/<folder>/{train,val}/<class>/<image>``."""
+
+    folder: str
+    classes: tuple[str, ...]
+    official_counts: dict[str, int]
+    default_root: Callable[[], Path] | None = None
+
+
+def _generated(name: str, sizes: shapes.Sizes) -> dict[str, Source | ClassFolders]:
+    """The embedded segmentation data, and the single shapes that stand in for ImageNet."""
     # SBD lists one image of VOC train and one of VOC val besides its own, see shapes.write
     counts = {"VOC train": sizes.train, "SBD": sizes.extra + 2, "train": sizes.train + sizes.extra, "val": sizes.val}
-    return Source(_VOC_SPLITS, shapes.CLASSES, counts, lambda: shapes.root(sizes))
+    singles = {"train": sizes.single_train, "val": sizes.single_val}
+    return {
+        name: Source(_VOC_SPLITS, shapes.CLASSES, counts, lambda: shapes.root(sizes)),
+        f"imagenet:{name}": ClassFolders("imagenet", shapes.CLASSES[1:], singles, lambda: shapes.root(sizes)),
+    }
 
 
 # The counts of VOC are those of section 4 of the paper, of SBD those of its release; train is VOC train ∪ SBD − val.
-SOURCES = {
+SOURCES: dict[str, Source | ClassFolders] = {
     "voc": Source(_VOC_SPLITS, voc.CLASSES, {"VOC train": 1464, "SBD": 11355, "train": 10582, "val": 1449}),
-    "shapes": _generated(shapes.FULL),
-    "shapes-tiny": _generated(shapes.TINY),
+    "imagenet": ClassFolders("imagenet", tuple(map(str, range(1000))), {"train": 1_281_167, "val": 50_000}),
+    "tiny-imagenet": ClassFolders("tiny-imagenet", tuple(map(str, range(200))), {"train": 100_000, "val": 10_000}),
+    **_generated("shapes", shapes.FULL),
+    **_generated("shapes-tiny", shapes.TINY),
 }
 
 
@@ -59,35 +79,40 @@ class DataSpec:
     """Which data a run uses and how they are prepared.
 
     Args:
-        name: a name of ``SOURCES`` (segmentation) or ``imagenet:<name>`` (its single-object classification twin).
-        side: images are padded to ``side`` × ``side`` pixels.
+        name: a name of ``SOURCES``.
+        side: images are padded, or cropped, to ``side`` × ``side`` pixels.
         long_side: scale the longer image side to this many pixels first; None keeps the size.
         classes: ids to score, renumbered 0, 1, …; all others become void. None keeps every class.
+        resize: classification only: scale the shorter image side to this and cut out the centre, for evaluation.
+        crop_area: with ``resize``: the least share of its area that a random training crop keeps (0.08 in the
+            classical recipe).
     """
 
     name: str
     side: int
     long_side: int | None = None
     classes: tuple[int, ...] | None = None
+    resize: int | None = None
+    crop_area: float | None = None
 
     def __post_init__(self):
-        if self.name.removeprefix("imagenet:") not in SOURCES:
+        if self.name not in SOURCES:
             raise UserError(f"unknown data set {self.name!r}; choose one of {', '.join(SOURCES)}")
+        if (self.resize is None) != (self.crop_area is None):
+            raise UserError("resize and crop_area belong together: set both or none")
 
     @property
     def is_classification(self) -> bool:
-        return self.name.startswith("imagenet:")
+        return isinstance(self.source, ClassFolders)
 
     @property
-    def source(self) -> Source:
-        return SOURCES[self.name.removeprefix("imagenet:")]
+    def source(self) -> Source | ClassFolders:
+        return SOURCES[self.name]
 
     @property
     def class_names(self) -> tuple[str, ...]:
         """Names of the scored classes, in the order of the model's outputs."""
         names = self.source.classes
-        if self.is_classification:
-            return names[1:]
         return names if self.classes is None else tuple(names[c] for c in self.classes)
 
     def root(self, data_root: Path | None) -> Path:
@@ -95,8 +120,8 @@ class DataSpec:
         if self.source.default_root is not None:
             return self.source.default_root()
         if data_root is None:
-            raise UserError(f"data set {self.name!r} needs --data-root DIR, the folder that holds VOCdevkit/ and "
-                            "benchmark_RELEASE/")  # fmt: skip
+            holds = f"{self.source.folder}/" if self.is_classification else "VOCdevkit/ and benchmark_RELEASE/"
+            raise UserError(f"data set {self.name!r} needs --data-root DIR, the folder that holds {holds}")
         return data_root
 
 
@@ -105,13 +130,24 @@ class Split:
 
     The label is a map (S, S) uint8 of class ids with 255 = void, or a class id for classification data. A split of
     up to ``MEMORY_LIMIT`` bytes is decoded at once, with every file checked; a larger one as it is used.
+
+    Args:
+        decode: sample → image, label, size.
+        evaluation, training: what is done to a decoded image when it is evaluated, or trained on (with a generator
+            of random numbers); None leaves it as it is.
     """
 
-    def __init__(self, samples: Sequence, decode: Callable):
+    def __init__(
+        self,
+        samples: Sequence,
+        decode: Callable,
+        evaluation: Callable[[Tensor], Tensor] | None = None,
+        training: Callable[[Tensor, torch.Generator], Tensor] | None = None,
+    ):
         if not samples:
             raise UserError("the data set has an empty list of images: check its list files")
         self.samples = samples
-        self._decode = decode
+        self._decode, self._evaluation, self._training = decode, evaluation, training
         image, label, _ = decode(samples[0])
         self._kept = None
         if (image.nbytes + label.nbytes) * len(samples) <= MEMORY_LIMIT:
@@ -121,27 +157,39 @@ class Split:
     def __len__(self) -> int:
         return len(self.samples)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, tuple[int, int]]:
+    def _decoded(self, index: int) -> tuple[Tensor, Tensor, tuple[int, int]]:
         return self._decode(self.samples[index]) if self._kept is None else self._kept[index]
 
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, tuple[int, int]]:
+        image, label, size = self._decoded(index)
+        return (image if self._evaluation is None else self._evaluation(image)), label, size
+
     def check(self) -> None:
-        """Raise ``UserError`` for the first damaged file; what is kept in memory has been read already."""
-        if self._kept is None:
+        """Raise ``UserError`` for the first damaged file; what is kept in memory has been read already.
+
+        More than ``LARGE`` files are not read: a damaged one then stops the run that meets it, by name.
+        """
+        if self._kept is None and len(self) <= LARGE:
             with ThreadPoolExecutor() as pool:
                 for _ in pool.map(lambda sample: self._decode(sample) and None, self.samples):
                     pass
 
-    def batches(self, indices: Iterator[Sequence[int]]) -> Iterator[tuple[Tensor, Tensor, list[tuple[int, int]]]]:
-        """Stacked batches for a stream of index lists, decoded one batch ahead in a thread."""
+    def batches(
+        self, numbers: Iterator[Sequence[int]], item: Callable[[int], tuple]
+    ) -> Iterator[tuple[Tensor, Tensor, list[tuple[int, int]]]]:
+        """Stacked batches of ``item(number)`` for a stream of number lists, made one batch ahead in threads."""
 
         def collate(batch: Sequence[int]):
-            images, labels, sizes = zip(*(self[i] for i in batch), strict=True)
+            images, labels, sizes = zip(*(map if readers is None else readers.map)(item, batch), strict=True)
             return torch.stack(images), torch.stack(labels), list(sizes)
 
-        with ThreadPoolExecutor(1) as pool:
+        with ExitStack() as stack:
+            # Decoding leaves Python's lock alone, so threads serve; what is in memory needs none.
+            readers = stack.enter_context(ThreadPoolExecutor()) if self._kept is None else None
+            ahead = stack.enter_context(ThreadPoolExecutor(1))
             waiting = None
-            for batch in indices:
-                coming = pool.submit(collate, batch)
+            for batch in numbers:
+                coming = ahead.submit(collate, batch)
                 if waiting is not None:
                     yield waiting.result()
                 waiting = coming
@@ -151,7 +199,7 @@ class Split:
     def in_order(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor, list[tuple[int, int]]]]:
         """All samples once, in order, for evaluation."""
         starts = range(0, len(self), batch_size)
-        return self.batches(iter([range(s, min(s + batch_size, len(self))) for s in starts]))
+        return self.batches(iter([range(s, min(s + batch_size, len(self))) for s in starts]), self.__getitem__)
 
     def shuffled(self, batch_size: int, seed: int, first: int, last: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Training batches ``first`` … ``last`` − 1: shuffled anew every epoch and flipped left–right at random.
@@ -164,12 +212,15 @@ class Split:
             generator = torch.Generator().manual_seed(hash_seed(seed, epoch, 0))
             return torch.randperm(len(self), generator=generator).tolist()
 
-        def indices(step: int) -> list[int]:
-            positions = range(step * batch_size, (step + 1) * batch_size)
-            return [order(p // len(self))[p % len(self)] for p in positions]
+        def item(position: int) -> tuple[Tensor, Tensor, tuple[int, int]]:
+            image, label, size = self._decoded(order(position // len(self))[position % len(self)])
+            if self._training is not None:
+                image = self._training(image, torch.Generator().manual_seed(hash_seed(seed, position, 2)))
+            return image, label, size
 
         steps = range(first, last)
-        for step, (images, labels, _) in zip(steps, self.batches(indices(s) for s in steps), strict=True):
+        positions = (range(step * batch_size, (step + 1) * batch_size) for step in steps)
+        for step, (images, labels, _) in zip(steps, self.batches(positions, item), strict=True):
             yield random_flip(images, labels, torch.Generator().manual_seed(hash_seed(seed, step, 1)))
 
 
@@ -199,18 +250,24 @@ def _decode_segmentation(spec: DataSpec) -> Callable:
     return decode
 
 
-def _classification_samples(folder: Path) -> list[tuple[Path, int]]:
+def _classification_samples(source: ClassFolders, folder: Path) -> list[tuple[Path, int]]:
+    layout = f"expected {folder.parent.name}/{folder.name}/<class>/<image>"
     if not folder.is_dir():
-        raise UserError(f"{folder} is missing: expected one folder of images per class in it")
-    classes = sorted(path.name for path in folder.iterdir() if path.is_dir())
-    return [(path, i) for i, name in enumerate(classes) for path in sorted((folder / name).iterdir())]
+        raise UserError(f"{folder} is missing: {layout}")
+    with os.scandir(folder) as entries:  # far faster than pathlib for a million files
+        classes = sorted(entry.name for entry in entries if entry.is_dir())
+    if len(classes) != len(source.classes):
+        raise UserError(f"{folder} has {len(classes)} class folders, not {len(source.classes)}: {layout}")
+    return [(folder / name / file, i) for i, name in enumerate(classes) for file in sorted(os.listdir(folder / name))]
 
 
 def _decode_classification(spec: DataSpec) -> Callable:
     def decode(sample: tuple[Path, int]) -> tuple[Tensor, Tensor, tuple[int, int]]:
-        image = np.asarray(read_image(sample[0]))
-        pixels, _ = pad_to_square(image, np.zeros(image.shape[:2], np.uint8), spec.side)
-        return torch.from_numpy(pixels.transpose(2, 0, 1).copy()), torch.tensor(sample[1]), image.shape[:2]
+        pixels = np.asarray(read_image(sample[0]))
+        size = pixels.shape[:2]
+        if spec.resize is None:
+            pixels, _ = pad_to_square(pixels, np.zeros(size, np.uint8), spec.side)
+        return torch.from_numpy(pixels.transpose(2, 0, 1).copy()), torch.tensor(sample[1]), size
 
     return decode
 
@@ -220,30 +277,44 @@ def samples(spec: DataSpec, split: str, data_root: Path | None = None) -> list:
     """The samples of ``split`` (``train`` or ``val``) as listed on disk, not yet read."""
     root = spec.root(data_root)
     if spec.is_classification:
-        return _classification_samples(root / "imagenet" / split)
+        return _classification_samples(spec.source, root / spec.source.folder / split)
     return spec.source.splits[split](root)
 
 
 @lru_cache(maxsize=4)
 def load(spec: DataSpec, split: str, data_root: Path | None = None) -> Split:
     """The prepared ``split`` (``train`` or ``val``); kept, so that several runs in one process decode once."""
-    decode = _decode_classification(spec) if spec.is_classification else _decode_segmentation(spec)
-    return Split(samples(spec, split, data_root), decode)
+    found = samples(spec, split, data_root)
+    if not spec.is_classification:
+        return Split(found, _decode_segmentation(spec))
+    if spec.resize is None:
+        return Split(found, _decode_classification(spec))
+    return Split(
+        found,
+        _decode_classification(spec),
+        lambda image: centre_crop(image, spec.resize, spec.side),
+        lambda image, generator: random_crop(image, spec.side, spec.crop_area, generator),
+    )
 
 
 @cache
 def fingerprint(spec: DataSpec, data_root: Path | None = None) -> str:
-    """A digest of the names and bytes of every image and label of both splits."""
+    """A digest of the names, sizes and bytes of every image and label of both splits.
+
+    Of a split of more than ``LARGE`` images it is names and sizes only: reading ImageNet takes many minutes.
+    """
     digest = hashlib.blake2b(digest_size=8)
     for split in ("train", "val"):
-        for sample in samples(spec, split, data_root):
+        found = samples(spec, split, data_root)
+        for sample in found:
             files = (sample[0],) if spec.is_classification else (sample.image, sample.label)
             for path in files:
                 try:
-                    content = path.read_bytes()
+                    content = path.read_bytes() if len(found) <= LARGE else b""
+                    size = len(content) or path.stat().st_size
                 except OSError as error:
                     raise UserError(f"{path} cannot be read ({error.strerror}): complete the data set") from None
-                digest.update(f"{split} {path.parent.name}/{path.name} {len(content)}\n".encode())
+                digest.update(f"{split} {path.parent.name}/{path.name} {size}\n".encode())
                 digest.update(content)
     return digest.hexdigest()
 
@@ -254,8 +325,6 @@ def counts(spec: DataSpec, data_root: Path | None = None) -> dict[str, int]:
 
 
 def is_subset(spec: DataSpec, data_root: Path | None = None) -> bool:
-    """Whether a segmentation split has fewer images than the official release or not all classes are scored."""
-    if spec.is_classification:
-        return False
+    """Whether a split has fewer images than the official release or not all classes are scored."""
     official = spec.source.official_counts
     return spec.classes is not None or any(n != official[s] for s, n in counts(spec, data_root).items())

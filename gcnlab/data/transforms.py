@@ -1,7 +1,10 @@
 """What happens to an image and its label between the file and the batch."""
 
+import math
+
 import numpy as np
 import torch
+import torchvision.transforms.v2.functional as tvf
 from PIL import Image
 from torch import Tensor
 
@@ -42,3 +45,26 @@ def random_flip(images: Tensor, labels: Tensor, generator: torch.Generator) -> t
     if labels.ndim == 3:
         labels = torch.where(flip.view(-1, 1, 1), labels.flip(-1), labels)
     return images, labels
+
+
+def centre_crop(image: Tensor, resize: int, side: int) -> Tensor:
+    """Scale ``image`` (3, H, W) so that its shorter side has ``resize`` pixels; the middle ``side`` × ``side``."""
+    return tvf.center_crop(tvf.resize(image, [resize], antialias=True), [side, side])
+
+
+def random_crop(image: Tensor, side: int, least_area: float, generator: torch.Generator) -> Tensor:
+    """A random part of ``image`` (3, H, W), scaled to ``side`` × ``side``, as ImageNet classifiers are trained on.
+
+    Its area is uniform in ``least_area`` … 1 of the image's, its aspect ratio log-uniform in 3/4 … 4/3; after ten tries
+    that do not fit, the largest central square.
+    """
+    height, width = image.shape[-2:]
+    for _ in range(10):
+        u = torch.rand(4, generator=generator).tolist()
+        area = height * width * (least_area + (1 - least_area) * u[0])
+        ratio = math.exp(math.log(3 / 4) + (math.log(4 / 3) - math.log(3 / 4)) * u[1])
+        h, w = round(math.sqrt(area / ratio)), round(math.sqrt(area * ratio))
+        if 0 < h <= height and 0 < w <= width:
+            top, left = int(u[2] * (height - h + 1)), int(u[3] * (width - w + 1))
+            return tvf.resized_crop(image, top, left, h, w, [side, side], antialias=True)
+    return tvf.resize(tvf.center_crop(image, [min(height, width)] * 2), [side, side], antialias=True)

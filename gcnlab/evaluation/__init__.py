@@ -1,6 +1,6 @@
 """How models are measured; knows no data set and no model."""
 
-from gcnlab.evaluation.complexity import count_multiply_adds, count_parameters
+from gcnlab.evaluation.complexity import component_costs, count_multiply_adds, count_parameters
 from gcnlab.evaluation.metrics import BoundaryAccuracy, ConfusionMatrix, boundary_distance, boundary_region
 
 __all__ = [
@@ -8,6 +8,7 @@ __all__ = [
     "ConfusionMatrix",
     "boundary_distance",
     "boundary_region",
+    "component_costs",
     "count_multiply_adds",
     "count_parameters",
 ]

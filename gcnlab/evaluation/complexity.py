@@ -1,6 +1,8 @@
-"""Exact parameter counts and multiply-adds of a module."""
+"""Exact parameter counts and multiply-adds of a module, whole or part by part."""
 
+from collections.abc import Mapping
 from copy import deepcopy
+from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -22,3 +24,23 @@ def count_multiply_adds(module: nn.Module, input_shape: tuple[int, ...]) -> int:
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         module(torch.empty(input_shape, device="meta"))
     return counter.get_total_flops() // 2
+
+
+class Cost(NamedTuple):
+    """One part of a network: its output's (height, width), weights, and multiply-adds of one forward pass."""
+
+    output_size: tuple[int, int]
+    parameters: int
+    multiply_adds: int
+
+
+def component_costs(components: Mapping[str, nn.Module], input_shape: tuple[int, ...]) -> dict[str, Cost]:
+    """The cost of each of ``components``, modules that are applied one after the other to ``input_shape``."""
+    costs = {}
+    x = torch.empty(input_shape, device="meta")
+    for name, component in components.items():
+        module = deepcopy(component).to("meta").eval()
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            x = module(x)
+        costs[name] = Cost(tuple(x.shape[-2:]), count_parameters(component), counter.get_total_flops() // 2)
+    return costs

@@ -1,4 +1,4 @@
-"""The segmentation framework of Fig. 2A, and the classifier that pre-trains its backbone."""
+"""The segmentation framework of Fig. 2A."""
 
 from itertools import pairwise
 from math import log2
@@ -92,19 +92,6 @@ class Segmenter(nn.Module):
         return self.to_full_size(scores)[..., :height, :width]
 
 
-class Classifier(nn.Module):
-    """A backbone with global average pooling and one linear layer: ``(N, 3, H, W) -> (N, num_classes)`` logits."""
-
-    def __init__(self, backbone: nn.Module, num_classes: int, normalization: str = "rgb"):
-        super().__init__()
-        self.normalize = Normalize(normalization)
-        self.backbone = backbone
-        self.fc = nn.Linear(backbone.channels[-1], num_classes)
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.fc(self.backbone(self.normalize(images))[-1].mean((-2, -1)))
-
-
 def build_segmenter(head: str, k: int | None = None, m: int | None = None, refine: bool = False,
                     backbone: str = "resnet50", num_classes: int = 21, weights: str | Path | None = None,
                     normalization: str = "rgb", batch_norm: str = "train") -> Segmenter:  # fmt: skip
@@ -115,7 +102,7 @@ def build_segmenter(head: str, k: int | None = None, m: int | None = None, refin
         m: for ``stack``, the intermediate channels at the coarsest level (Table 4); finer levels have the same
             fraction of their own channels. Default: as many as the level's features have.
         refine: add boundary refinement.
-        backbone: ``resnet18`` … ``resnet152``, ``squeezenet1_1`` or ``small``.
+        backbone: a name of :data:`gcnlab.models.backbones.BACKBONES`, such as ``resnet50`` or ``resnet50_gcn``.
         weights: of the backbone (or of a whole segmenter): None (random), a torchvision name such as
             ``IMAGENET1K_V1`` (downloads), or a file (``.pt``/``.pth`` read with ``weights_only``, or ``.npz``).
         normalization: what the weights expect: ``rgb`` (torchvision) or ``caffe`` (BGR, mean only).
@@ -138,11 +125,6 @@ def build_segmenter(head: str, k: int | None = None, m: int | None = None, refin
             state = {name.removeprefix("backbone."): tensor for name, tensor in state.items()}
             load_matching(net, state, source, ignore=CLASSIFIER)
     return model
-
-
-def build_classifier(backbone: str, num_classes: int, normalization: str = "rgb") -> Classifier:
-    """A classifier on ``backbone``; its checkpoint serves as ``weights`` of every segmenter on that backbone."""
-    return Classifier(build_backbone(backbone), num_classes, normalization)
 
 
 def _read_weights(weights: str | Path, backbone: str) -> tuple[dict[str, Tensor], str]:

@@ -35,6 +35,7 @@ from gcnlab.training import (
 )
 
 SENSITIVITY = (3, 5, 7, 9)  # boundary distances in pixels that every segmentation record reports
+UNNAMED = ("resnet152", "squeezenet1_1", "small")  # the profiles' main backbones, which names of runs leave out
 
 
 @dataclass(frozen=True)
@@ -68,15 +69,18 @@ class Run:
 
     @property
     def variant(self) -> str:
-        """Short name, such as ``gcn-k15-br``."""
+        """Short name, such as ``gcn-k15-br`` or ``conv1x1-on-small_gcn``."""
         if self.study == "pretraining":
             return f"pretraining-{self.backbone}"
         parts = [self.head, f"k{self.k}" if self.k else "", f"m{self.m}" if self.m else "", "br" * self.refine]
-        return "-".join(part for part in parts if part)
+        backbone = "" if self.backbone in UNNAMED else f"on-{self.backbone}"
+        return "-".join(part for part in (*parts, backbone) if part)
 
     @property
     def name(self) -> str:
-        return f"{self.variant}-s{self.seed}"
+        """The variant and its seed, and that of the pre-training if it is not 0, such as ``gcn-k15-s2``."""
+        start = self.weights.seed if isinstance(self.weights, Run) else 0
+        return f"{self.variant}-s{self.seed}" + (f"-p{start}" if start else "")
 
     def config(self) -> dict[str, Any]:
         """The run as JSON values, defaults included."""

@@ -12,7 +12,7 @@ import pandas as pd
 
 from gcnlab import __version__, paper
 from gcnlab.errors import UserError
-from gcnlab.study import results, tables
+from gcnlab.study import results, tables, variants
 from gcnlab.study.session import Session, score_text
 
 STYLE = """
@@ -33,7 +33,7 @@ def write_tables(session: Session, folder: Path) -> list[Path]:
         results.write_atomically(text, folder / name)
         written.append(folder / name)
 
-    for name in tables.TABLES:
+    for name in variants.TABLES:
         write(f"table{name}.csv", session.frame(name).to_csv(index=False, float_format="%.4f", lineterminator="\n"))
         heading = f"Table {name}. {paper.published(name)['title']}. {_setting(session, name)}\n\n"
         write(f"table{name}.md", heading + markdown(session.table(name)))
@@ -67,7 +67,7 @@ def figures(session: Session) -> Iterator[tuple[str, str, Any]]:
     yield "figure1", "Fig. 1 redrawn: classification, segmentation, and GCN between them.", diagrams.figure1()
     yield "figure2", "Fig. 2 redrawn: the framework, the GCN block and boundary refinement.", diagrams.figure2()
     yield "figure4", "Fig. 4 redrawn: the four heads that the paper compares.", diagrams.figure4()
-    frames = {name: session.frame(name) for name in tables.TABLES}
+    frames = {name: session.frame(name) for name in variants.TABLES}
     yield "table1", "Table 1: mIoU over the kernel size.", plots.score_over_k(frames["1"], label)
     yield "table1-gain", "Table 1 as gain over the 1×1 baseline.", plots.gain_over_baseline(frames["1"], label)
     yield "table2", "Table 2: GCN against the k×k convolution.", plots.score_over_k(frames["2"], label)
@@ -132,7 +132,7 @@ def _page(session: Session, figures: dict[str, list[str]]) -> str:
         _table(session.verdicts()),
         "".join(figures.get("overview", [])),
     ]
-    for name in tables.TABLES:
+    for name in variants.TABLES:
         published = paper.published(name)
         body += [
             f"<h2>Table {name}. {html.escape(published['title'])}</h2>",

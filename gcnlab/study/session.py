@@ -10,7 +10,7 @@ import pandas as pd
 from gcnlab import data, paper
 from gcnlab.errors import UserError
 from gcnlab.evaluation.inference import predict
-from gcnlab.study import claims, profiles, results, runner, tables
+from gcnlab.study import claims, profiles, results, runner, tables, variants
 from gcnlab.study.experiment import Run, load_model, pick_device, run_key
 from gcnlab.training import autocast, best_precision
 
@@ -19,7 +19,12 @@ METRIC_NAMES = {
     "boundary_accuracy": "boundary accuracy",
     "internal_accuracy": "internal accuracy",
     "parameters_k": "parameters",
+    "top1_error": "top-1 error",
+    "top5_error": "top-5 error",
 }
+
+
+_TABLE5 = dict(zip(("Baseline", "GCN", "GCN + BR"), variants.variants(("5",)), strict=True))
 
 
 class Session:
@@ -52,7 +57,7 @@ class Session:
         return self.out != results.COMMITTED
 
     def _current(self, out: Path) -> list[dict[str, Any]]:
-        return tables.current_records(self.profile, results.read_records(out, self.profile.name))
+        return variants.current_records(self.profile, results.read_records(out, self.profile.name))
 
     @property
     def study_records(self) -> list[dict[str, Any]]:
@@ -68,7 +73,7 @@ class Session:
         """Names of records in ``out`` that do not count: another schedule, other data, or another code version."""
         counted = {record["key"] for record in self._current(self.out)}
         found = results.read_records(self.out, self.profile.name)
-        return [r["name"] for r in found if r["config"].get("head") and r["key"] not in counted]
+        return [record["name"] for record in found if record["key"] not in counted]
 
     @property
     def records(self) -> list[dict[str, Any]]:
@@ -77,11 +82,11 @@ class Session:
 
     def train(self, *names: str) -> None:
         """Train what is missing of these tables; ``RuntimeError`` lists the runs that failed."""
-        self._train(tables.table_runs(list(names), self.profile, list(range(self.seeds))))
+        self._train(variants.table_runs(list(names), self.profile, list(range(self.seeds))))
 
     def train_variant(self, head: str, k: int | None = None, refine: bool = False) -> dict[str, Any]:
         """Train one variant with seed 0 if it is missing, and return its record."""
-        run = tables.variant_run(self.profile, head, k, None, refine, seed=0)
+        run = variants.Variant(head, k, refine=refine).run(self.profile, seed=0)
         self._train([run])
         return results.read_record(self.out, run.profile, run.name, run_key(run, self.data_root))
 
@@ -124,14 +129,18 @@ class Session:
         return frame.set_index("claim")
 
     def curves(self) -> pd.DataFrame:
-        """mIoU (%) at every evaluation: columns name, seed, step, miou."""
+        """mIoU (%) of Tables 1–5 at every evaluation: columns name, seed, step, miou."""
         rows = []
-        for variant, records in tables.variant_records(self.records).items():
+        for name, records in self._of_main_backbone(self.records).items():
             for record in records:
-                for point in record["history"]:
-                    if "miou" in point:
-                        rows.append((variant.variant, record["config"]["seed"], point["step"], 100 * point["miou"]))
+                seed = record["config"]["seed"]
+                rows += [(name, seed, point["step"], 100 * point["miou"]) for point in record["history"]]
         return pd.DataFrame(rows, columns=["name", "seed", "step", "miou"])
+
+    def _of_main_backbone(self, records: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+        """Records of Tables 1–5 by the name of their variant."""
+        found = variants.variant_records(self.profile, records).items()
+        return {v.run(self.profile, 0).variant: group for v, group in found if v.backbone is None}
 
     def convergence(self) -> pd.DataFrame | None:
         """mIoU (%) after the profile's steps and after those of its longer twin, for the variants that have both.
@@ -144,11 +153,10 @@ class Session:
         both = self.local_records and twin.local_records  # the same source for the two
         scores = {}
         for session in (self, twin):
-            found = tables.variant_records(session.local_records if both else session.study_records)
+            found = session._of_main_backbone(session.local_records if both else session.study_records)
             scores[f"{session.profile.template.schedule.steps} steps"] = {
-                run.variant: 100 * np.mean([record["metrics"]["miou"] for record in records])
-                for run, records in found.items()
-                if run.study == "segmentation"
+                name: 100 * np.mean([record["metrics"]["miou"] for record in records])
+                for name, records in found.items()
             }
         frame = pd.DataFrame(scores).dropna()
         if frame.empty:
@@ -158,17 +166,14 @@ class Session:
 
     def boundary_sensitivity(self) -> pd.DataFrame:
         """Boundary and internal accuracy (%) of the three models of Table 5 over the boundary distance (pixels)."""
-        found = tables.variant_records(self.records)
+        found = variants.variant_records(self.profile, self.records)
         rows = []
-        for name, run in self._table5_runs().items():
-            for record in found.get(run, []):
+        for name, variant in _TABLE5.items():
+            for record in found.get(variant, []):
                 for distance, scores in record["metrics"]["boundary_sensitivity"].items():
                     accuracies = (100 * scores["boundary_accuracy"], 100 * scores["internal_accuracy"])
                     rows.append((name, float(distance), record["config"]["seed"], *accuracies))
         return pd.DataFrame(rows, columns=["model", "distance", "seed", "boundary_accuracy", "internal_accuracy"])
-
-    def _table5_runs(self) -> dict[str, Run]:
-        return dict(zip(("Baseline", "GCN", "GCN + BR"), tables.table_runs(["5"], self.profile, [0]), strict=True))
 
     def examples(self, count: int = 5, trained: bool = True) -> dict[str, Any]:
         """Images, truths and predictions of the three models of Table 5, as :func:`pictures.qualitative` takes them.
@@ -177,7 +182,7 @@ class Session:
         no predictions. ``UserError`` when the weights of these runs are not below ``out``.
         """
         spec = self.profile.template.data
-        models = self._table5_runs() if trained else {}
+        models = {name: v.run(self.profile, 0) for name, v in _TABLE5.items()} if trained else {}
         for run in models.values():
             if not any((self.out / self.profile.name / "weights").glob(f"{run.name}-*.pt")):
                 raise UserError(f"{run.name} was not trained below {self.out}: train Table 5 first")
@@ -228,7 +233,7 @@ def in_paper_form(frame: pd.DataFrame, labels: dict[str, str]) -> pd.DataFrame:
         row, metric = group["row"].iloc[0], group["metric"].iloc[0]
         metric = "miou" if settings == "metric" else metric
         by_column = group.set_index("column").reindex(columns)
-        present = by_column["published"].notna()
+        present = by_column["row"].notna()
 
         def texts(make, by_column=by_column, present=present) -> list[str]:
             return [make(r) if p else "" for r, p in zip(by_column.itertuples(), present, strict=True)]
@@ -237,14 +242,17 @@ def in_paper_form(frame: pd.DataFrame, labels: dict[str, str]) -> pd.DataFrame:
             line(row, metric, "published", texts(lambda r: f"{r.published:.0f}K"))
             line(row, metric, "counted", texts(lambda r: f"{r.study_mean:.1f}K"))
             continue
-        line(row, metric, "published (VOC)", texts(lambda r: f"{r.published:.1f}"))
+        given = by_column["published"].notna().any()
+        if given:
+            where = "ImageNet" if metric == "top5_error" else "VOC"
+            line(row, metric, f"published ({where})", texts(lambda r: f"{r.published:.1f}"))
         shown = None
         for source, label in labels.items():
             scores = by_column[[f"{source}_mean", f"{source}_std", f"{source}_n"]]
             cells = [score_text(*cell) if p else "" for cell, p in zip(scores.to_numpy(), present, strict=True)]
             line(row, metric, label, cells)
             shown = source if scores.iloc[:, 2].gt(0).any() else shown
-        if shown is not None:
+        if given and shown is not None:
             change = by_column[f"{shown}_mean"] - by_column["published"]
             name = {"study": "study", "local": "your run"}[shown]
             line(row, metric, f"{name} − published", [f"{c:+.1f}" if pd.notna(c) else "" for c in change])

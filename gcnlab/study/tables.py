@@ -1,97 +1,19 @@
-"""Paper table → the runs that fill it, and back: records → the cells of the table."""
+"""The paper's tables beside their reproduction, and the counts that no training is needed for."""
 
-from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import pandas as pd
 import torch
 
 from gcnlab import paper
-from gcnlab.errors import UserError
-from gcnlab.evaluation import count_multiply_adds, count_parameters
-from gcnlab.models import build_head
-from gcnlab.study.experiment import Run
+from gcnlab.evaluation import component_costs, count_multiply_adds, count_parameters
+from gcnlab.models import build_classifier, build_head
+from gcnlab.models.backbones import GCNBlock
 from gcnlab.study.profiles import Profile
+from gcnlab.study.variants import BACKBONES, TABLES, Variant, variant_records
 
-TABLES = ("1", "2", "3", "4", "5")
 PAPER_CHANNELS, PAPER_CLASSES = 2048, 21  # after res-5, VOC
-
-
-def check_tables(names: list[str]) -> list[str]:
-    """``names`` without duplicates; ``UserError`` for one that is no table of this study."""
-    for name in names:
-        if name not in TABLES:
-            raise UserError(f"unknown table {name!r}; choose one of {', '.join(TABLES)}")
-    return list(dict.fromkeys(names))
-
-
-def variant_run(profile: Profile, head: str, k: int | None, m_ratio: float | None, refine: bool, seed: int) -> Run:
-    """The run of one variant.
-
-    m is ``m_ratio`` of the profile's own top channels, and left out where that is all of them. A stack with k = 3
-    is one 3×3 convolution, the same network as the trivial convolution: it is trained once, under that name.
-    """
-    m = None
-    if head == "stack" and k == 3:
-        head = "conv"
-    elif head == "stack" and m_ratio != 1:
-        m = round(m_ratio * profile.top_channels)
-    return replace(profile.template, head=head, k=k, m=m, refine=refine, seed=seed)
-
-
-def _variant(row: Any) -> dict[str, Any]:
-    """head, k, m_ratio and refine of one row of ``paper.cells`` with plain values."""
-    return {
-        "head": row.head,
-        "k": None if pd.isna(row.k) else int(row.k),
-        "m_ratio": None if pd.isna(row.m_ratio) else float(row.m_ratio),
-        "refine": bool(row.refine),
-    }
-
-
-def table_runs(tables: list[str], profile: Profile, seeds: list[int]) -> list[Run]:
-    """The distinct runs that fill ``tables``, all seeds of one variant together, in the tables' order."""
-    runs: dict[Run, None] = {}
-    for table in check_tables(tables):
-        for row in paper.cells(table).itertuples():
-            for seed in seeds:
-                runs[variant_run(profile, **_variant(row), seed=seed)] = None
-    return list(runs)
-
-
-def current_records(profile: Profile, records: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The segmentation records that belong to a table as ``profile`` runs today, of one state of data and code.
-
-    Records of another schedule are stale; if there are several data sets (fingerprints) or code versions, only those
-    of the newest record's count, so that no cell averages over different experiments.
-    """
-    wanted = set(table_runs(list(TABLES), profile, [0]))
-    fitting = [r for r in records if replace(_run_of(r), seed=0) in wanted]
-    if not fitting:
-        return []
-    newest = _state(max(fitting, key=lambda record: record["finished"]))
-    return [record for record in fitting if _state(record) == newest]
-
-
-def _state(record: dict[str, Any]) -> tuple[str, int]:
-    return record["data"]["fingerprint"], record["training_version"]
-
-
-def _run_of(record: dict[str, Any]) -> Run:
-    try:
-        return Run.from_config(record["config"])
-    except (UserError, ValueError) as error:
-        raise UserError(f"record {record['name']}-{record['key']}.json: {error}; delete it, or use the version of "
-                        "gcnlab that wrote it") from None  # fmt: skip
-
-
-def variant_records(records: list[dict[str, Any]]) -> dict[Run, list[dict[str, Any]]]:
-    """Records by variant: the run with seed 0 → one record per seed, by seed."""
-    found: dict[Run, dict[int, dict[str, Any]]] = {}
-    for record in sorted(records, key=lambda record: record["finished"]):
-        run = _run_of(record)
-        found.setdefault(replace(run, seed=0), {})[run.seed] = record
-    return {run: [seeds[seed] for seed in sorted(seeds)] for run, seeds in found.items()}
 
 
 def _paper_head(head: str, k: int | None, m_ratio: float | None) -> torch.nn.Module:
@@ -111,19 +33,18 @@ def exact_multiply_adds(head: str, k: int | None, m_ratio: float | None) -> int:
 
 
 def complexity() -> pd.DataFrame:
-    """Parameters and multiply-adds of every head in Tables 1–5, with the published count where there is one.
+    """Parameters and multiply-adds of every head in the tables, with the published count where there is one.
 
     Columns: variant, head, k, m, parameters, published_k (thousands, nan if not published), multiply_adds.
     """
     rows: dict[tuple, dict[str, Any]] = {}
     for table in TABLES:
         for row in paper.cells(table).itertuples():
-            variant = _variant(row)
-            refine = variant.pop("refine")
-            if refine:
+            variant = Variant.of_cell(row)
+            if variant.refine or variant.backbone:
                 continue
             published = row.value if row.metric == "parameters_k" else float("nan")
-            known = rows.setdefault(tuple(variant.values()), {"published_k": float("nan")})
+            known = rows.setdefault((variant.head, variant.k, variant.m_ratio), {"published_k": float("nan")})
             if not pd.isna(published):
                 known["published_k"] = published
     out = []
@@ -136,24 +57,93 @@ def complexity() -> pd.DataFrame:
     return pd.DataFrame(out).astype({"k": "Int64", "m": "Int64"})
 
 
+PAPER_PAIR = dict(zip(BACKBONES, ("resnet50_v1", "resnet50_gcn"), strict=True))
+
+
+@cache
+def backbone_costs() -> list[tuple[int, int]]:
+    """(parameters with batch norm and classifier, multiply-adds of the convolutions at 224×224) of ResNet50 and
+    ResNet50-GCN, as built."""
+    with torch.device("meta"):
+        built = [build_classifier(name, 1000) for name in PAPER_PAIR.values()]
+    return [(count_parameters(c), count_multiply_adds(c.backbone, (1, 3, 224, 224))) for c in built]
+
+
+def architecture(pair: dict[str, str] | None = None, side: int = 224, classes: int = 1000) -> pd.DataFrame:
+    """Table 11 read off built modules: one row per component, for each backbone its layers and costs.
+
+    Args:
+        pair: column title → name of a backbone; default: those of the paper.
+        side, classes: of the classifier's input and output.
+
+    Columns: component, and for each title (title, layers | output size | parameters | multiply-adds).
+    """
+    columns: dict[tuple[str, str], list[Any]] = {}
+    for title, name in (pair or PAPER_PAIR).items():
+        with torch.device("meta"):
+            classifier = build_classifier(name, classes)
+        components = classifier.backbone.components()
+        costs = component_costs(components, (1, 3, side, side))
+        rows = [("×".join(map(str, c.output_size)), c.parameters, c.multiply_adds) for c in costs.values()]
+        layers = [_describe(module) for module in components.values()]
+        fc = classifier.fc
+        rows.append(("1×1", count_parameters(fc), fc.in_features * fc.out_features))
+        layers.append(f"global average pool, {fc.out_features}-d fc, softmax")
+        total = [("", sum(row[1] for row in rows), sum(row[2] for row in rows))]
+        columns[title, "layers"] = [*layers, ""]
+        for i, what in enumerate(("output size", "parameters", "multiply-adds")):
+            columns[title, what] = [row[i] for row in rows + total]
+    return pd.DataFrame(columns, index=pd.Index([*components, "classifier", "whole network"], name="component"))
+
+
+def _describe(component: torch.nn.Module) -> str:
+    """The layers of one component in the notation of Table 11."""
+
+    def layer(conv: torch.nn.Conv2d) -> str:
+        text = f"{'×'.join(map(str, conv.kernel_size))}, {conv.out_channels}"
+        return text + (f", stride {conv.stride[0]}" if conv.stride[0] > 1 else "")
+
+    def chain(module: torch.nn.Module) -> str:
+        convs = [(n, m) for n, m in module.named_modules() if isinstance(m, torch.nn.Conv2d)]
+        return "; ".join(layer(m) for n, m in convs if not n.startswith(("downsample", "shortcut")))
+
+    def block(module: torch.nn.Module) -> str:
+        if not isinstance(module, GCNBlock):
+            return f"[{chain(module)}]"
+        left, right = (chain(branch).replace("; ", " → ") for branch in (module.left, module.right))
+        return f"[({left}) + ({right}); {chain(module.project)}]"
+
+    if isinstance(component, torch.nn.MaxPool2d):
+        return f"{component.kernel_size}×{component.kernel_size} max pool, stride {component.stride}"
+    if isinstance(component, torch.nn.Sequential) and isinstance(component[0], torch.nn.Conv2d):
+        return chain(component)
+    blocks = list(component) if isinstance(component, torch.nn.Sequential) else [component]
+    return f"{block(blocks[-1])} × {len(blocks)}"
+
+
 def compare(table: str, profile: Profile, study: list[dict[str, Any]], local: list[dict[str, Any]]) -> pd.DataFrame:
-    """One paper table beside its reproduction, one row per published number.
+    """One paper table beside its reproduction, one row per number.
 
     Columns: those of :func:`gcnlab.paper.cells` with ``published`` for ``value``, and mean, std (n ≥ 2) and n over
-    seeds of the committed ``study`` and of the user's ``local`` records. Scores in percent; ``parameters_k`` is an
-    exact count at the paper's size in thousands, the same for every profile. What was not run is nan with n = 0.
+    seeds of the committed ``study`` and of the user's ``local`` records. Scores and errors in percent;
+    ``parameters_k`` is an exact count at the paper's size in thousands, the same for every profile. What was not run
+    is nan with n = 0. Table 6 also has the top-1 error, which the paper does not give: it tells classifiers of few
+    classes apart, which hardly make a top-5 error.
     """
     frame = paper.cells(table).rename(columns={"value": "published"})
-    sources = {"study": variant_records(study), "local": variant_records(local)}
+    if table == "6":
+        errors = frame[frame["metric"] == "top5_error"].assign(metric="top1_error", published=float("nan"))
+        frame = pd.concat([errors, frame], ignore_index=True)
+    sources = {"study": variant_records(profile, study), "local": variant_records(profile, local)}
     for source, found in sources.items():
         summaries = []
         for row in frame.itertuples():
-            variant = _variant(row)
+            variant = Variant.of_cell(row)
             if row.metric == "parameters_k":
-                count = exact_parameters(variant["head"], variant["k"], variant["m_ratio"])
+                count = exact_parameters(variant.head, variant.k, variant.m_ratio)
                 summaries.append((count / 1000, float("nan"), 0))
                 continue
-            group = found.get(variant_run(profile, **variant, seed=0), [])
+            group = found.get(variant, [])
             values = pd.Series([record["metrics"][row.metric] for record in group], dtype=float) * 100
             summaries.append((values.mean(), values.std(), len(values)))
         frame[[f"{source}_mean", f"{source}_std", f"{source}_n"]] = pd.DataFrame(summaries, index=frame.index)

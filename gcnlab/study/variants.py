@@ -1,0 +1,117 @@
+"""The models that the paper compares, whatever the profile: variant → run, and records → variant."""
+
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Any
+
+import pandas as pd
+
+from gcnlab import paper
+from gcnlab.errors import UserError
+from gcnlab.study.experiment import Run
+from gcnlab.study.profiles import Profile
+
+TABLES = ("1", "2", "3", "4", "5", "6")  # those that runs fill
+BACKBONES = ("ResNet50", "ResNet50-GCN")  # the columns of Table 6, in the order of ``Profile.pair``
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One model of the paper's tables.
+
+    Args:
+        head, k, refine: as :func:`gcnlab.models.build_segmenter` takes them; head None is a backbone's pre-training
+            as a classifier (Table 6).
+        m_ratio: m of a stack as a share of the top channels (of 2048 in Table 4); None: all of them.
+        backbone: a column of Table 6, or None for the profile's main backbone.
+
+    A stack with k = 3 is one 3×3 convolution, the same network as the trivial convolution: it becomes that.
+    """
+
+    head: str | None = None
+    k: int | None = None
+    m_ratio: float | None = None
+    refine: bool = False
+    backbone: str | None = None
+
+    def __post_init__(self):
+        if self.head == "stack" and self.k == 3:
+            object.__setattr__(self, "head", "conv")
+        if self.head != "stack" or self.m_ratio == 1:
+            object.__setattr__(self, "m_ratio", None)
+
+    @classmethod
+    def of_cell(cls, row: Any) -> "Variant":
+        """The variant of one row of :func:`gcnlab.paper.cells`."""
+        values = {name: getattr(row, name, None) for name in ("head", "k", "m_ratio", "refine", "backbone")}
+        values = {name: None if pd.isna(value) else value for name, value in values.items()}
+        return cls(**values | {"k": values["k"] and int(values["k"]), "refine": bool(values["refine"])})
+
+    def run(self, profile: Profile, seed: int) -> Run:
+        """This variant in ``profile``. In Table 6 the pre-training has the same seed as what starts from it; in all
+        other tables every seed starts from the same weights."""
+        template = profile.template
+        if self.backbone is not None:
+            template = profile.pair[BACKBONES.index(self.backbone)]
+            template = replace(template, weights=replace(template.weights, seed=seed))
+        if self.head is None:
+            return template.weights
+        m = None if self.m_ratio is None else round(self.m_ratio * profile.top_channels)
+        return replace(template, head=self.head, k=self.k, m=m, refine=self.refine, seed=seed)
+
+
+def check_tables(names: list[str]) -> list[str]:
+    """``names`` without duplicates; ``UserError`` for one that is no table of this study."""
+    for name in names:
+        if name not in TABLES:
+            raise UserError(f"unknown table {name!r}; choose one of {', '.join(TABLES)}")
+    return list(dict.fromkeys(names))
+
+
+@cache
+def variants(tables: tuple[str, ...] = TABLES) -> list[Variant]:
+    """The distinct variants of ``tables``, in the tables' order."""
+    return list(dict.fromkeys(Variant.of_cell(row) for table in tables for row in paper.cells(table).itertuples()))
+
+
+def table_runs(tables: list[str], profile: Profile, seeds: list[int]) -> list[Run]:
+    """The distinct runs that fill ``tables``, all seeds of one variant together, in the tables' order."""
+    return list(dict.fromkeys(v.run(profile, s) for v in variants(tuple(check_tables(tables))) for s in seeds))
+
+
+def _run_of(record: dict[str, Any]) -> Run:
+    try:
+        return Run.from_config(record["config"])
+    except (UserError, ValueError) as error:
+        raise UserError(f"record {record['name']}-{record['key']}.json: {error}; delete it, or use the version of "
+                        "gcnlab that wrote it") from None  # fmt: skip
+
+
+def current_records(profile: Profile, records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The records that belong to a table as ``profile`` runs today, of one state of data and code.
+
+    Records of another schedule are stale; if there are several versions of one data set (fingerprints) or of the
+    code, only those of its newest record count, so that no cell averages over different experiments.
+    """
+
+    def state(record: dict[str, Any]) -> tuple[str, int]:
+        return record["data"]["fingerprint"], record["training_version"]
+
+    runs = [_run_of(record) for record in records]
+    wanted = {variant.run(profile, seed) for variant in variants() for seed in {run.seed for run in runs}}
+    fitting = sorted(((r, s) for r, s in zip(runs, records, strict=True) if r in wanted), key=_finished)
+    newest = {run.data: state(record) for run, record in fitting}
+    counted = {id(record) for run, record in fitting if state(record) == newest[run.data]}
+    return [record for record in records if id(record) in counted]
+
+
+def _finished(pair: tuple[Run, dict[str, Any]]) -> str:
+    return pair[1]["finished"]
+
+
+def variant_records(profile: Profile, records: list[dict[str, Any]]) -> dict[Variant, list[dict[str, Any]]]:
+    """Records by variant, one per seed in order of seeds; variants without any are left out."""
+    found = dict(sorted(((_run_of(record), record) for record in records), key=_finished))
+    seeds = sorted({run.seed for run in found})
+    groups = {v: [found[run] for s in seeds if (run := v.run(profile, s)) in found] for v in variants()}
+    return {variant: group for variant, group in groups.items() if group}
