@@ -13,6 +13,7 @@ from typing import Any
 
 import pandas as pd
 
+from gcnlab.data.catalog import SOURCES
 from gcnlab.data.check import check, describe
 from gcnlab.data.voc import LAYOUT
 from gcnlab.errors import UserError
@@ -81,11 +82,11 @@ def _notebooks(options: argparse.Namespace) -> int:
 
 
 def _summary(session: Session) -> str:
-    """One line per mIoU of Tables 1–5, then the verdicts."""
+    """One line per mIoU and top-5 error of the tables, then the verdicts."""
     rows = {}
     for name in variants.TABLES:
         frame = session.frame(name)
-        for cell in frame[frame["metric"] == "miou"].itertuples():
+        for cell in frame[frame["metric"].isin(["miou", "top5_error"])].itertuples():
             where = f"Table {name}: {cell.row}" + ("" if name == "5" else f", {cell.column}")
             row = {"published": f"{cell.published:.1f}"}
             row["study"] = score_text(cell.study_mean, cell.study_std, cell.study_n)
@@ -141,10 +142,17 @@ def _params(options: argparse.Namespace) -> int:
 
     frame = tables.complexity()
     if options.json:
-        _print_json(json.loads(frame.to_json(orient="records")))
+        networks = [
+            dict.fromkeys(frame) | {"variant": name, "parameters": parameters, "multiply_adds": multiply_adds}
+            for name, (parameters, multiply_adds) in zip(variants.BACKBONES, tables.backbone_costs(), strict=True)
+        ]
+        _print_json(json.loads(frame.to_json(orient="records")) + networks)
         return 0
     print("Heads after res-5 (2048 → 21 classes, no bias), multiply-adds on a 16×16 map; published: Tables 2 and 4.\n")
     print(report.complexity_table().reset_index().to_string(index=False))
+    print("\nTable 11, read off the built networks (224×224; the paper prints 3700 MFlops of convolutions for both):")
+    for title in variants.BACKBONES:
+        print(f"\n{title}\n{tables.architecture()[title].to_string()}")
     return 0
 
 
@@ -204,12 +212,12 @@ def build_parser() -> argparse.ArgumentParser:
     report.add_argument("--json", action="store_true", help="print tables and verdicts instead, machine-readable")
     report.add_argument("--readme", action="store_true", help="also renew the README's results (committed records)")
 
-    params = command("params", _params, "exact parameters and multiply-adds beside Tables 2 and 4")
+    params = command("params", _params, "exact parameters and multiply-adds beside Tables 2, 4 and 11")
     params.add_argument("--json", action="store_true", help="machine-readable")
 
     data = command("data", _data, "check a data set")
     data.add_argument("action", choices=["check"])
-    data.add_argument("name", metavar="NAME", help="voc or shapes")
+    data.add_argument("name", metavar="NAME", help=", ".join(SOURCES))
     data.add_argument("--data-root", type=Path, metavar="DIR", help="folder of the real data")
     data.add_argument("--json", action="store_true", help="machine-readable")
     return parser

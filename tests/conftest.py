@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from gcnlab.data import shapes
-from gcnlab.study import profiles, runner, tables
+from gcnlab.study import profiles, runner, variants
 
 torch.set_num_threads(1)
 
@@ -37,7 +37,7 @@ def caught():
 def smoke(tmp_path_factory):
     """Table 5 of the smoke profile, trained once: ``out``, ``runs``, ``log`` and ``failures``. Do not write into it."""
     out, log = tmp_path_factory.mktemp("smoke"), []
-    runs = tables.table_runs(["5"], profiles.get("smoke"), [0])
+    runs = variants.table_runs(["5"], profiles.get("smoke"), [0])
     failures = runner.run_all(runs, out, log=log.append)
     return SimpleNamespace(out=out, runs=runs, log=log, failures=failures)
 

@@ -1,23 +1,25 @@
 """Verdicts from invented records: what clearly holds, clearly fails, is within the margin, or was not run."""
 
+from dataclasses import replace
 from math import sqrt
 
 import numpy as np
 import pytest
-from test_tables import made, variant
+from test_tables import made
 
 from gcnlab import paper
 from gcnlab.study import claims, profiles
 from gcnlab.study.claims import FAILS, HOLDS, NOT_RUN, UNDECIDED
+from gcnlab.study.variants import Variant
 
 SHAPES = profiles.get("shapes")
 SPREAD = 0.2  # points between neighbouring seeds: with three seeds exactly the standard deviation
 STUDENT = {3: 3.1824, 4: 2.7764}  # degrees of freedom → 97.5 % quantile of Student's t, from a printed table
 MARGIN = STUDENT[4] * SPREAD * sqrt(1 / 3 + 1 / 3)  # of a difference if two variants have three seeds, 0.45 points
 
-# head, k, m as a share of all channels, boundary refinement
-BASE, GCN, REFINED = ("conv1x1", None, None, False), ("gcn", 15, None, False), ("gcn", 15, None, True)
-WIDE, HALF, NARROW = (("stack", 7, ratio, False) for ratio in (1.0, 0.5, 210 / 2048))
+RESNET, RESNET_GCN = Variant(backbone="ResNet50"), Variant(backbone="ResNet50-GCN")
+BASE, GCN, REFINED = Variant("conv1x1"), Variant("gcn", 15), Variant("gcn", 15, refine=True)
+WIDE, HALF, NARROW = (Variant("stack", 7, ratio) for ratio in (1.0, 0.5, 210 / 2048))
 
 
 def records(scores, seeds=3, profile=SHAPES, spread=SPREAD):
@@ -27,12 +29,12 @@ def records(scores, seeds=3, profile=SHAPES, spread=SPREAD):
     together.
     """
     made_up = []
-    for parts, values in scores.items():
+    for which, values in scores.items():
         values = values if isinstance(values, tuple) else (values, 70, 90)
         for seed in range(seeds):
             shifts = [spread * ((seed + turn) % seeds - (seeds - 1) / 2) for turn in (0, 0, 1)]
             shifted = [(value + shift) / 100 for value, shift in zip(values, shifts, strict=True)]
-            made_up.append(made(variant(profile, *parts, seed=seed), *shifted))
+            made_up.append(made(which.run(profile, seed), *shifted))
     return made_up
 
 
@@ -44,7 +46,7 @@ def judge(number, scores, seeds=3, profile=SHAPES):
 
 def over_k(head, scores, m_ratio=None):
     """``{k: mIoU}`` → scores of one head."""
-    return {(head, k, m_ratio, False): score for k, score in scores.items()}
+    return {Variant(head, k, m_ratio): score for k, score in scores.items()}
 
 
 def gcn(*scores, ks=(3, 5, 7, 9, 11, 13, 15)):
@@ -72,6 +74,17 @@ def dense(*scores):
 def regions(worse, better, boundary, internal):
     """Two variants, the second with so many more points near boundaries and inside."""
     return {worse: (60, 70, 90), better: (61, 70 + boundary, 90 + internal)}
+
+
+def backbones(alone, together):
+    """Table 6's segmentation scores: the GCN form gains so much without and with GCN + BR (None: not run)."""
+    pairs = ((BASE, alone), (REFINED, together))
+    return {
+        replace(which, backbone=name): 60 + gain
+        for which, gained in pairs
+        if gained is not None
+        for name, gain in (("ResNet50", 0), ("ResNet50-GCN", gained))
+    }
 
 
 CASES = [
@@ -118,6 +131,19 @@ CASES = [
     (8, FAILS, regions(GCN, REFINED, boundary=-1, internal=0.1)),
     (8, FAILS, regions(GCN, REFINED, boundary=1, internal=3)),
     (8, UNDECIDED, regions(GCN, REFINED, boundary=0.3, internal=-3)),
+    # 9: the classifier is worse in GCN form (the made-up top-5 error is half of 100 − score)
+    (9, HOLDS, {RESNET: 60, RESNET_GCN: 58}),
+    (9, FAILS, {RESNET: 60, RESNET_GCN: 62}),
+    (9, UNDECIDED, {RESNET: 60, RESNET_GCN: 59.7}),
+    # 10: as a backbone of the baseline it is better
+    (10, HOLDS, backbones(5.5, None)),
+    (10, FAILS, backbones(-5.5, None)),
+    (10, UNDECIDED, backbones(0.3, None)),
+    # 11: with GCN + BR there is still a gain, a smaller one
+    (11, HOLDS, backbones(5.5, 1)),
+    (11, FAILS, backbones(5.5, -1)),
+    (11, FAILS, backbones(1, 3)),  # a larger one
+    (11, UNDECIDED, backbones(5.5, 0.2)),  # as published
 ]
 SCORED = sorted({number for number, *_ in CASES})
 CLEAR = {number: scores for number, verdict, scores in reversed(CASES) if verdict == HOLDS}
@@ -139,7 +165,8 @@ def test_one_seed_decides_nothing(number):
 
 @pytest.mark.parametrize("number", SCORED)
 def test_one_seed_is_judged_with_the_spread_of_the_committed_study(number):
-    study = records({BASE: 50, GCN: 60}, spread=SPREAD / 10)
+    pair = [replace(which, backbone=name) for which in (RESNET, BASE) for name in ("ResNet50", "ResNet50-GCN")]
+    study = records({BASE: 50, GCN: 60} | dict.fromkeys(pair, 50), spread=SPREAD / 10)
     for expected, scores in [(v, s) for n, v, s in CASES if n == number and v != UNDECIDED]:
         (verdict,) = claims.judge(SHAPES, records(scores, seeds=1), [number], spread_records=study)
         assert verdict.verdict == expected, verdict.evidence
@@ -151,9 +178,9 @@ def test_one_seed_is_judged_with_the_spread_of_the_committed_study(number):
 def test_a_missing_variant_is_named(number):
     """Whichever variant is missing: the claim was not run, and the evidence says for want of what."""
     for lost in CLEAR[number]:
-        rest = {parts: scores for parts, scores in CLEAR[number].items() if parts != lost}
+        rest = {which: scores for which, scores in CLEAR[number].items() if which != lost}
         verdict = judge(number, rest)
-        name = variant(SHAPES, *lost).variant
+        name = lost.run(SHAPES, 0).variant
         assert (verdict.verdict, verdict.evidence) == (NOT_RUN, f"{name} was not run")
 
 
@@ -164,7 +191,7 @@ def test_a_perfect_score_leaves_no_error_to_reduce_and_is_no_failure():
 def test_claims_without_an_experiment_are_not_run():
     verdicts = claims.judge(SHAPES, [])
     assert [v.id for v in verdicts] == [claim["id"] for claim in paper.claims()] == list(range(1, 17))
-    assert {v.id: v.verdict for v in verdicts} == {i: HOLDS if i in (14, 16) else NOT_RUN for i in range(1, 17)}
+    assert {v.id: v.verdict for v in verdicts} == {i: HOLDS if i in (14, 15, 16) else NOT_RUN for i in range(1, 17)}
     assert all(v.evidence for v in verdicts)
 
 
@@ -178,10 +205,12 @@ def test_smoke_is_never_evidence():
 
 @pytest.mark.parametrize("profile", profiles.PROFILES)
 def test_counted_claims_hold_for_every_profile(profile):
-    verdicts = {v.id: v for v in claims.judge(profiles.get(profile), [], [14, 16])}
-    assert [v.verdict for v in verdicts.values()] == [HOLDS, HOLDS]
+    verdicts = {v.id: v for v in claims.judge(profiles.get(profile), [], [14, 15, 16])}
+    assert [v.verdict for v in verdicts.values()] == [HOLDS] * 3
     for count in (608_286, 2_107_392, 4_307_310):
         assert f"{count:,}" in verdicts[14].evidence
+    for count in ("22.55 M", "25.56 M", "3,589 M", "3,856 M", "3700 M"):
+        assert count in verdicts[15].evidence
     assert "k = 7: 0.289 (2/k = 0.286)" in verdicts[16].evidence
 
 
@@ -195,11 +224,11 @@ def test_records_of_another_profile_are_no_evidence_here():
 
 def uneven(*groups):
     """Variants with different numbers of seeds: (variant, scores in percent)."""
-    return [made(variant(SHAPES, *parts, seed=i), s / 100) for parts, scores in groups for i, s in enumerate(scores)]
+    return [made(which.run(SHAPES, i), s / 100) for which, scores in groups for i, s in enumerate(scores)]
 
 
 def test_the_margin_is_students_with_the_spread_pooled_over_variants():
-    conv = ("conv", 5, None, False)
+    conv = Variant("conv", 5)
     scores = claims.Scores(SHAPES, uneven((BASE, (60.0, 61.0, 62.5)), (GCN, (70.0, 70.4)), (conv, (50.0,))))
     # squared deviations: 61.1667: 1.3611 + 0.0278 + 1.7778 = 3.1667; 70.2: 0.08; degrees of freedom 2 + 1 + 0
     spread = sqrt((19 / 6 + 0.08) / 3)
@@ -213,7 +242,7 @@ def test_the_margin_is_students_with_the_spread_pooled_over_variants():
 
 def test_every_metric_has_its_own_spread():
     seeds = [(0.5, 0.60, 0.90), (0.5, 0.70, 0.92), (0.5, 0.65, 0.97)]
-    both = [made(variant(SHAPES, *parts, seed=i), *s) for parts in (GCN, BASE) for i, s in enumerate(seeds)]
+    both = [made(which.run(SHAPES, i), *s) for which in (GCN, BASE) for i, s in enumerate(seeds)]
     scores = claims.Scores(SHAPES, both)
     per_point = STUDENT[4] * sqrt(2 / 3)
     assert scores.gain(GCN, BASE) == (0, 0)

@@ -12,7 +12,7 @@ import pytest
 
 from gcnlab.cli import main
 from gcnlab.errors import UserError
-from gcnlab.study import notebooks, profiles, report, results, runner, tables
+from gcnlab.study import notebooks, profiles, report, results, runner, variants
 from gcnlab.study.experiment import run_key
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -54,13 +54,14 @@ def python(*arguments, **options):
 
 
 @pytest.mark.parametrize(("arguments", "named"), [
-    (["run", "12"], "unknown table '12'; choose one of 1, 2, 3, 4, 5"),
+    (["run", "12"], "unknown table '12'; choose one of 1, 2, 3, 4, 5, 6"),
     (["run", "1", "--profile", "tiny"], "unknown profile 'tiny'; choose one of smoke, shapes, photos, paper"),
     (["status", "--profile", "tiny"], "unknown profile 'tiny'"),
     (["report", "--profile", "tiny"], "unknown profile 'tiny'"),
     (["notebooks", "--profile", "tiny"], "unknown profile 'tiny'"),
     (["notebooks", "--only", "99", "--profile", "smoke"], "--only 99: there is no notebook '99'; there are 00, 01"),
-    (["data", "check", "imagenet"], "unknown data set 'imagenet'; choose one of voc"),
+    (["data", "check", "nothing"], "unknown data set 'nothing'; choose one of voc"),
+    (["data", "check", "imagenet"], "data set 'imagenet' needs --data-root DIR, the folder that holds imagenet/"),
     (["data", "check", "voc"], "needs --data-root DIR"),
     (["run", "1", "--profile", "photos"], "needs --data-root DIR"),
     (["notebooks", "--profile", "photos"], "needs --data-root DIR"),
@@ -130,8 +131,8 @@ def test_a_record_of_another_version_is_named(call, smoke, tmp_path):
 def test_params_as_json_are_the_published_counts(call):
     code, out, err = call("params", "--json")
     assert code == 0 and err == ""
-    rows = json.loads(out)
-    assert len(rows) == 19
+    *rows, resnet, resnet_gcn = json.loads(out)
+    assert len(rows) == 18
     published = [row for row in rows if row["published_k"] is not None]
     assert len(published) == 11
     for row in published:
@@ -139,13 +140,16 @@ def test_params_as_json_are_the_published_counts(call):
     assert all(row["multiply_adds"] == 256 * row["parameters"] for row in rows)
     (gcn,) = (row for row in rows if (row["head"], row["k"]) == ("gcn", 7))
     assert (gcn["parameters"], gcn["published_k"], gcn["m"]) == (608286, 608, None)
+    counts = [(row["variant"], row["parameters"], row["multiply_adds"]) for row in (resnet, resnet_gcn)]
+    assert counts == [("ResNet50", 25557032, 3855925248), ("ResNet50-GCN", 22545780, 3589458544)]
 
 
 def test_params_for_reading(call):
     code, out, _ = call("params")
     (line,) = (line for line in out.splitlines() if line.split()[:2] == ["gcn", "k=7"])
     assert code == 0 and line.split() == ["gcn", "k=7", "608,286", "608K", "156M"]
-    assert len(out.splitlines()) == 2 + 1 + 19 and "no bias" in out
+    assert "no bias" in out
+    assert out.index("ResNet50\n") < out.index("25557032") < out.index("ResNet50-GCN\n") < out.index("22545780")
 
 
 # --- run and status ------------------------------------------------------------------------------
@@ -155,26 +159,27 @@ def test_status_of_an_empty_folder(call, tmp_path):
     code, out, err = call("status", "--json", "--profile", "smoke", "--out", tmp_path / "none", "--seeds", "2")
     assert code == 0 and err == ""
     status = json.loads(out)
-    runs = tables.table_runs(list(tables.TABLES), profiles.get("smoke"), [0, 1])
-    assert status["runs"] == {run.name: "not run" for run in runs} and len(status["runs"]) == 38
+    runs = variants.table_runs(list(variants.TABLES), profiles.get("smoke"), [0, 1])
+    assert status["runs"] == {run.name: "not run" for run in runs} and len(status["runs"]) == 48
     assert (status["profile"], status["out"], status["stale"]) == ("smoke", str(tmp_path / "none"), [])
     assert not (tmp_path / "none").exists(), "looking writes nothing"
 
 
 def test_status_tells_complete_interrupted_and_missing_runs_apart(call, smoke, tmp_path):
     out = shutil.copytree(smoke.out, tmp_path / "out")
-    run = tables.variant_run(profiles.get("smoke"), "gcn", 3, None, False, 0)
+    run = variants.Variant("gcn", 3).run(profiles.get("smoke"), 0)
     checkpoint = results.checkpoint_path(out, "smoke", run_key(run))
     checkpoint.parent.mkdir(exist_ok=True)
     checkpoint.touch()
     code, printed, _ = call("status", "--json", "--profile", "smoke", "--out", out)
     state = json.loads(printed)["runs"]
     assert code == 0 and state.pop("gcn-k3-s0") == "interrupted"
-    assert {name for name, word in state.items() if word == "complete"} == {run.name for run in smoke.runs}
+    complete = {run.name for run in smoke.runs} | {"pretraining-small-s0"}
+    assert {name for name, word in state.items() if word == "complete"} == complete
     assert sorted(set(state.values())) == ["complete", "not run"]
     code, printed, _ = call("status", "--profile", "smoke", "--out", out)
-    assert code == 0 and len(printed.splitlines()) == 20
-    assert printed.splitlines()[-1] == f"3 of 19 runs complete below {out / 'smoke'}"
+    assert code == 0 and len(printed.splitlines()) == 24
+    assert printed.splitlines()[-1] == f"4 of 23 runs complete below {out / 'smoke'}"
 
 
 def test_status_names_stale_records(call, smoke, tmp_path):
@@ -212,8 +217,8 @@ def test_no_table_means_all(call, tmp_path, monkeypatch):
     assert call("run", *options)[0] == 0
     assert call("run", "4", "1", *options, "--cluster", "cluster=local", "timeout_min=5")[0] == 0
     (everything, place, first), (some, _, second) = asked
-    assert everything == tables.table_runs(list(tables.TABLES), profiles.get("smoke"), [0, 1])
-    assert some == tables.table_runs(["4", "1"], profiles.get("smoke"), [0, 1])
+    assert everything == variants.table_runs(list(variants.TABLES), profiles.get("smoke"), [0, 1])
+    assert some == variants.table_runs(["4", "1"], profiles.get("smoke"), [0, 1])
     assert place == (tmp_path, None, 3)
     assert (first, second) == ({"cluster": None}, {"cluster": {"cluster": "local", "timeout_min": "5"}})
 
@@ -239,7 +244,7 @@ def test_runs_train_without_jupyter(call, tmp_path):
     assert done.stdout.splitlines()[0] == "3 runs: 0 complete, 4 to train"
     assert len(list((tmp_path / "smoke" / "runs").glob("*.json"))) == 4
     code, out, _ = call("status", "--profile", "smoke", "--out", tmp_path)
-    assert code == 0 and out.splitlines()[-1].startswith("3 of 19 runs complete")
+    assert code == 0 and out.splitlines()[-1].startswith("4 of 23 runs complete")
 
 
 # --- report and notebooks ------------------------------------------------------------------------
@@ -250,7 +255,7 @@ def test_report_as_json(call, smoke):
     code, out, err = call("report", "--json", "--profile", "smoke", "--out", smoke.out)
     assert code == 0 and err == "" and sorted(smoke.out.rglob("*")) == before
     found = json.loads(out)
-    assert (found["profile"], list(found["tables"])) == ("smoke", list(tables.TABLES))
+    assert (found["profile"], list(found["tables"])) == ("smoke", list(variants.TABLES))
     ran = {(c["row"], c["metric"]) for c in found["tables"]["5"] if c["local_n"] == 1 and 0 <= c["local_mean"] <= 100}
     assert len(ran) == 9 and len(found["tables"]["5"]) == 9
     missing = [c for c in found["tables"]["1"] if c["local_n"] == 0]

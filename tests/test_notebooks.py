@@ -9,7 +9,7 @@ from nbclient.exceptions import DeadKernelError
 from papermill import PapermillExecutionError
 
 from gcnlab.errors import UserError
-from gcnlab.study import notebooks, profiles, results, tables
+from gcnlab.study import notebooks, profiles, results, variants
 from gcnlab.study.experiment import run_key
 
 NOTEBOOKS = {path.name[:2]: path for path in sorted(notebooks.FOLDER.glob("*.ipynb"))}
@@ -88,7 +88,7 @@ def test_notebooks_are_thin(path):
         for alias in node.names
     }
     assert imported <= {"pandas", "IPython.display", "gcnlab", "gcnlab.study", "gcnlab.study.session",
-                        "gcnlab.study.tables"}, "no training code"  # fmt: skip
+                        "gcnlab.study.variants"}, "no training code"  # fmt: skip
 
 
 @each_notebook
@@ -109,7 +109,7 @@ def test_every_notebook_says_what_it_is_about(path):
 
 
 def test_every_table_is_trained_by_the_overview():
-    names = ", ".join(f'"{name}"' for name in tables.TABLES)
+    names = ", ".join(f'"{name}"' for name in variants.TABLES)
     assert f"session.train({names})" in sources(NOTEBOOKS[OVERVIEW], "code")
 
 
@@ -177,7 +177,7 @@ def test_parameters_take_effect(tmp_path, one_thread):
     page = notebooks.execute(NOTEBOOKS["01"], tmp_path / "executed", parameters)
     assert NOTEBOOKS["01"].read_bytes() == before
 
-    runs = tables.table_runs(["1"], profiles.get("smoke"), [0, 1])
+    runs = variants.table_runs(["1"], profiles.get("smoke"), [0, 1])
     assert len(runs) == 2 * 8
     expected = {results.record_path(tmp_path / "out", "smoke", run.name, run_key(run)) for run in runs}
     made = set((tmp_path / "out" / "smoke" / "runs").glob("*.json"))

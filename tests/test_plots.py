@@ -23,6 +23,7 @@ FIGURES = [
     (plots.gain_over_baseline, "1"),
     (plots.score_over_m, "4"),
     (plots.boundary_internal, "5"),
+    (plots.backbone_pair, "6"),
     (plots.published_against_reproduced, "12345"),
 ]
 NOTHING = {"study": lambda i: 0, "local": lambda i: 0}

@@ -10,24 +10,34 @@ import pytest
 
 from gcnlab import paper
 from gcnlab.errors import UserError
-from gcnlab.study import profiles, results, tables
+from gcnlab.study import profiles, results, tables, variants
 from gcnlab.study.experiment import Run
 
 SHAPES = profiles.get("shapes")
 TOPS = {"small": 128, "squeezenet1_1": 512, "resnet152": 2048}  # channels of the coarsest map
 NARROW = {"small": (64, 13), "squeezenet1_1": (256, 52), "resnet152": (1024, 210)}  # m of Table 4: a half, a tenth
+PAIRS = {  # main backbone → the two of Table 6
+    "small": {"ResNet50": "small", "ResNet50-GCN": "small_gcn"},
+    "squeezenet1_1": {"ResNet50": "medium", "ResNet50-GCN": "medium_gcn"},
+    "resnet152": {"ResNet50": "resnet50_v1", "ResNet50-GCN": "resnet50_gcn"},
+}
+MAIN = ["1", "2", "3", "4", "5"]  # the tables of one backbone
 
 every_profile = pytest.mark.parametrize("profile", profiles.PROFILES.values(), ids=list(profiles.PROFILES))
-every_table = pytest.mark.parametrize("table", tables.TABLES)
+every_table = pytest.mark.parametrize("table", variants.TABLES)
 
 
 def made(run, miou=0.5, boundary=0.6, internal=0.9, finished="2026-01-01T00:00:00+00:00", **changes):
-    """A record of ``run`` as ``experiment.execute`` writes it, with invented scores in [0, 1]."""
+    """A record of ``run`` as ``experiment.execute`` writes it, with invented scores in [0, 1].
+
+    A classifier has the top-1 error 1 − ``miou``, and half of it as top-5 error.
+    """
     accuracies = {"boundary_accuracy": boundary, "internal_accuracy": internal}
     sensitivity = {f"{d}": accuracies | {"boundary_share": d / 20} for d in (3, 5, 7, 9)}
     share = sensitivity[f"{run.boundary_distance:g}"]["boundary_share"]
     steps = run.schedule.steps
-    return {
+    errors = {"top1_error": 1 - miou, "top5_error": (1 - miou) / 2}
+    record = {
         "key": blake2b(repr((run, finished)).encode(), digest_size=6).hexdigest(),
         "name": run.name,
         "config": run.config(),
@@ -52,33 +62,39 @@ def made(run, miou=0.5, boundary=0.6, internal=0.9, finished="2026-01-01T00:00:0
         "commit": "0" * 40,
         "dirty": False,
         "versions": {"python": "3.12.0", "torch": "2.15.0"},
-    } | changes
+    }
+    if run.study == "pretraining":
+        counts = record["metrics"]["counts"]
+        record |= {"metrics": errors | {"counts": counts}, "history": [{"step": steps, **errors}], "weights": None}
+    return record | changes
 
 
 def variant(profile, head, k=None, m_ratio=None, refine=False, seed=0):
-    return tables.variant_run(profile, head, k, m_ratio, refine, seed)
+    return variants.Variant(head, k, m_ratio, refine).run(profile, seed)
 
 
 def expected_run(profile, cell):
-    """head, k, m, refine of the run behind one printed number, by the rules of the README and not by the code."""
-    head, k, m = cell.head, None if pd.isna(cell.k) else int(cell.k), None
+    """head, k, m, refine, backbone of the run behind one printed number, by the rules of the README."""
+    main = profile.template.backbone
+    head, k = (None if pd.isna(value) else value for value in (cell.head, cell.k))
+    m = None
     if head == "stack" and k == 3:
         head = "conv"
     elif head == "stack" and cell.m_ratio < 1:
-        m = NARROW[profile.template.backbone][0 if cell.m_ratio == 0.5 else 1]
-    return head, k, m, cell.refine
+        m = NARROW[main][0 if cell.m_ratio == 0.5 else 1]
+    return head, k, m, cell.refine, PAIRS[main][cell.backbone] if hasattr(cell, "backbone") else main
 
 
 def parts(run):
-    return run.head, run.k, run.m, run.refine
+    return run.head, run.k, run.m, run.refine, run.backbone
 
 
 # --- table → runs --------------------------------------------------------------------------------
 
 
 @every_profile
-def test_all_tables_need_nineteen_variants(profile):
-    runs = tables.table_runs(list(tables.TABLES), profile, [0])
+def test_tables_1_to_5_need_nineteen_variants(profile):
+    runs = variants.table_runs(MAIN, profile, [0])
     assert len(runs) == len({parts(run) for run in runs}) == 19
     assert {(run.profile, run.study, run.seed) for run in runs} == {(profile.name, "segmentation", 0)}
     shared = replace(profile.template, head=None)
@@ -86,19 +102,41 @@ def test_all_tables_need_nineteen_variants(profile):
 
 
 @every_profile
+def test_table_6_needs_two_classifiers_and_four_segmenters_that_start_from_them(profile):
+    """Only where the pair's ResNet is the main backbone, with seed 0, are two of them those of Table 5."""
+    pair = list(PAIRS[profile.template.backbone].values())
+    for seed in (0, 3):
+        runs = variants.table_runs(["6"], profile, [seed])
+        classifiers = [run for run in runs if run.study == "pretraining"]
+        segmenters = [run for run in runs if run.study == "segmentation"]
+        assert [run.backbone for run in classifiers] == pair
+        assert classifiers[0] == replace(classifiers[1], backbone=pair[0]), "one recipe"
+        assert [(r.variant.split("-on-")[0], r.backbone, r.weights, r.seed) for r in segmenters] == [
+            (name, c.backbone, c, seed) for name in ("conv1x1", "gcn-k15-br") for c in classifiers
+        ]
+        shared = set(segmenters) & set(variants.table_runs(["5"], profile, [seed]))
+        assert len(shared) == (2 if pair[0] == "small" and seed == 0 else 0)
+    assert len({run.name for run in variants.table_runs(list(variants.TABLES), profile, [0, 1])}) == len(
+        variants.table_runs(list(variants.TABLES), profile, [0, 1])
+    ), "no two runs share a name"
+
+
+@every_profile
 @every_table
 def test_every_printed_score_has_its_run(profile, table):
     """Each run gets a score of its own; each cell must show the score of the run that it stands for."""
-    runs = tables.table_runs([table], profile, [0])
+    runs = variants.table_runs([table], profile, [0])
     score = {parts(run): (i + 1) / 100 for i, run in enumerate(runs)}
     records = [made(run, s, boundary=s + 0.2, internal=s + 0.4) for run, s in zip(runs, score.values(), strict=True)]
     frame = tables.compare(table, profile, records, [])
     used = set()
     for cell in frame[frame["metric"] != "parameters_k"].itertuples():
         expected = expected_run(profile, cell)
-        offset = {"miou": 0, "boundary_accuracy": 0.2, "internal_accuracy": 0.4}[cell.metric]
+        s = score[expected]
+        shown = {"miou": s, "boundary_accuracy": s + 0.2, "internal_accuracy": s + 0.4}
+        shown |= {"top1_error": 1 - s, "top5_error": (1 - s) / 2}
         assert cell.study_n == 1 and cell.local_n == 0
-        assert cell.study_mean == pytest.approx(100 * (score[expected] + offset)), cell
+        assert cell.study_mean == pytest.approx(100 * shown[cell.metric]), cell
         used.add(expected)
     assert used == set(score), "every run of the table fills a cell"
 
@@ -107,14 +145,14 @@ def test_every_printed_score_has_its_run(profile, table):
 def test_m_of_table_4_is_a_share_of_the_profiles_own_channels(profile):
     backbone = profile.template.backbone
     assert profile.top_channels == TOPS[backbone]
-    stacks = [run for run in tables.table_runs(["4"], profile, [0]) if run.head == "stack"]
+    stacks = [run for run in variants.table_runs(["4"], profile, [0]) if run.head == "stack"]
     assert [run.m for run in stacks] == [None, *NARROW[backbone]]
 
 
 @every_profile
 def test_a_stack_of_one_convolution_is_the_trivial_convolution(profile):
     assert variant(profile, "stack", 3, 1.0) == variant(profile, "conv", 3)
-    together = tables.table_runs(["2", "3"], profile, [0])
+    together = variants.table_runs(["2", "3"], profile, [0])
     assert sum(run.k == 3 and run.head in ("conv", "stack") for run in together) == 1
     record = made(variant(profile, "conv", 3), 0.31)
     for table, row in (("2", "Conv"), ("3", "Stack")):
@@ -124,18 +162,18 @@ def test_a_stack_of_one_convolution_is_the_trivial_convolution(profile):
 
 
 def test_seeds_of_a_variant_stay_together():
-    runs = tables.table_runs(["5", "1"], SHAPES, [0, 1, 2])
+    runs = variants.table_runs(["5", "1"], SHAPES, [0, 1, 2])
     assert [run.seed for run in runs] == [0, 1, 2] * (len(runs) // 3)
     assert [run.variant for run in runs[:9:3]] == ["conv1x1", "gcn-k15", "gcn-k15-br"]
 
 
-@pytest.mark.parametrize("name", ["0", "6", "", "one", "1,2"])
+@pytest.mark.parametrize("name", ["0", "7", "", "one", "1,2"])
 def test_an_unknown_table_is_refused(name, caught):
     with pytest.raises(UserError) as info:
-        tables.check_tables(["1", name])
-    assert repr(name) in caught(info) and "1, 2, 3, 4, 5" in caught(info)
+        variants.check_tables(["1", name])
+    assert repr(name) in caught(info) and "1, 2, 3, 4, 5, 6" in caught(info)
     with pytest.raises(UserError):
-        tables.table_runs([name], SHAPES, [0])
+        variants.table_runs([name], SHAPES, [0])
 
 
 # --- records → cells -----------------------------------------------------------------------------
@@ -151,13 +189,13 @@ def test_invented_records_are_like_real_ones(smoke):
     def kinds(value):
         return {name: kinds(v) for name, v in value.items()} if isinstance(value, dict) else type(value)
 
-    run = smoke.runs[1]
-    real = next(r for r in results.read_records(smoke.out, "smoke") if r["name"] == run.name)
-    ours = made(run)
-    assert {p for point in real["history"] for p in point} == {p for point in ours["history"] for p in point}
-    for record in (real, ours):
-        record.pop("versions")
-    assert kinds(ours) == kinds(real)
+    for run in (smoke.runs[1], smoke.runs[1].weights):
+        real = next(r for r in results.read_records(smoke.out, "smoke") if r["name"] == run.name)
+        ours = made(run)
+        assert {p for point in real["history"] for p in point} == {p for point in ours["history"] for p in point}
+        for record in (real, ours):
+            record.pop("versions")
+        assert kinds(ours) == kinds(real)
 
 
 def test_mean_spread_and_number_of_seeds():
@@ -200,16 +238,17 @@ def test_a_record_of_another_schedule_is_stale_and_does_not_count():
     longer = replace(now, schedule=replace(now.schedule, steps=now.schedule.steps + 1))
     other_start = replace(now, weights=replace(now.weights, schedule=longer.schedule))
     records = [made(now, 0.5), made(replace(longer, seed=1), 0.7), made(replace(other_start, seed=2), 0.9)]
-    assert tables.current_records(SHAPES, records) == records[:1]
+    assert variants.current_records(SHAPES, records) == records[:1]
     cell = cell_of(tables.compare("1", SHAPES, records, []), "9")
     assert (cell["study_n"], cell["study_mean"]) == (1, pytest.approx(50))
 
 
-def test_records_of_the_tables_are_current_and_pre_training_is_not_one():
-    runs = tables.table_runs(list(tables.TABLES), SHAPES, [0, 1])
+def test_records_of_the_tables_are_current():
+    runs = variants.table_runs(list(variants.TABLES), SHAPES, [0, 1])
     records = [made(run) for run in runs]
-    assert tables.current_records(SHAPES, [made(SHAPES.template.weights), *records]) == records
-    assert tables.current_records(profiles.get("smoke"), records) == []
+    other = replace(SHAPES.template.weights, backbone="medium")
+    assert variants.current_records(SHAPES, [made(other), *records]) == records
+    assert variants.current_records(profiles.get("smoke"), records) == []
 
 
 @pytest.mark.parametrize("change", [{"training_version": 2}, {"data": {"fingerprint": "f" * 16, "subset": False}}])
@@ -219,25 +258,26 @@ def test_no_cell_mixes_two_states_of_data_or_code(change, reverse):
     old = [made(variant(SHAPES, "gcn", k, seed=seed), 0.5) for k in (7, 9) for seed in (0, 1)]
     new = [made(variant(SHAPES, "gcn", 9), 0.7, finished="2026-02-01T00:00:00+00:00", **change)]
     records = (old + new)[::-1] if reverse else old + new
-    assert tables.current_records(SHAPES, records) == new
-    assert tables.current_records(SHAPES, [r for r in records if r not in new]) == [r for r in records if r in old]
+    assert variants.current_records(SHAPES, records) == new
+    assert variants.current_records(SHAPES, [r for r in records if r not in new]) == [r for r in records if r in old]
 
 
 def test_a_record_of_another_version_is_named(caught):
     record = made(variant(SHAPES, "gcn", 9))
     for config in ({**record["config"], "colour": "red"}, {**record["config"], "schedule": {"steps": 0}}):
-        for act in (tables.variant_records, lambda records: tables.current_records(SHAPES, records)):
+        for act in (variants.variant_records, variants.current_records):
             with pytest.raises(UserError) as info:
-                act([record | {"config": config}])
+                act(SHAPES, [record | {"config": config}])
             assert f"gcn-k9-s0-{record['key']}.json" in caught(info)
 
 
 def test_records_come_back_by_variant():
     run = variant(SHAPES, "stack", 7, 0.5)
     records = [made(replace(run, seed=seed)) for seed in (2, 0, 1)]
-    found = tables.variant_records(records)
-    assert list(found) == [run] and [r["config"]["seed"] for r in found[run]] == [0, 1, 2]
-    assert tables.variant_records([]) == {}
+    found = variants.variant_records(SHAPES, records)
+    half = variants.Variant("stack", 7, 0.5)
+    assert list(found) == [half] and [r["config"]["seed"] for r in found[half]] == [0, 1, 2]
+    assert variants.variant_records(SHAPES, []) == {}
     config = Run.from_config(records[0]["config"])
     assert config.variant == "stack-k7-m64" and config.seed == 2
 
@@ -266,8 +306,8 @@ def weights(head, k, m):
 
 def test_complexity_follows_the_closed_forms():
     frame = tables.complexity()
-    assert len(frame) == 19 and frame["variant"].is_unique
-    assert frame["head"].value_counts().to_dict() == {"conv1x1": 1, "gcn": 7, "conv": 4, "stack": 7}
+    assert len(frame) == 18 and frame["variant"].is_unique
+    assert frame["head"].value_counts().to_dict() == {"conv1x1": 1, "gcn": 7, "conv": 4, "stack": 6}
     for row in frame.itertuples():
         k, m = (None if pd.isna(v) else int(v) for v in (row.k, row.m))
         assert row.parameters == weights(row.head, k, m), row.variant
@@ -281,6 +321,6 @@ def test_complexity_follows_the_closed_forms():
 def test_complexity_keeps_a_published_count_whichever_table_comes_last(monkeypatch):
     """GCN at k = 7 has its count in Tables 2 and 4, and none in 1 and 3."""
     expected = tables.complexity().set_index("variant")["published_k"]
-    monkeypatch.setattr(tables, "TABLES", tables.TABLES[::-1])
+    monkeypatch.setattr(tables, "TABLES", variants.TABLES[::-1])
     again = tables.complexity().set_index("variant")["published_k"]
     pd.testing.assert_series_equal(again[expected.index], expected)

@@ -56,7 +56,7 @@ def silent(_):
 # --- schedule ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("decay", ["constant", "cosine", "poly"])
+@pytest.mark.parametrize("decay", ["constant", "cosine", "poly", "step"])
 @pytest.mark.parametrize("warmup", [0, 1, 10])
 def test_schedule(decay, warmup):
     schedule = Schedule(100 + warmup, 1, decay=decay, warmup=warmup)
@@ -70,9 +70,9 @@ def test_schedule(decay, warmup):
     if decay == "constant":
         assert set(after) == {1.0}
     else:
-        assert after == sorted(after, reverse=True) and len(set(after)) == len(after)
+        assert after == sorted(after, reverse=True) and len(set(after)) == (3 if decay == "step" else len(after))
         assert after[-1] < 0.02
-    assert rates[warmup + 50] == pytest.approx({"constant": 1, "cosine": 0.5, "poly": 0.5**0.9}[decay])
+    assert rates[warmup + 50] == pytest.approx({"constant": 1, "cosine": 0.5, "poly": 0.5**0.9, "step": 0.1}[decay])
 
 
 def test_cosine_ends_at_zero():
@@ -90,7 +90,7 @@ def test_evaluations_are_evenly_spaced_and_before_the_end(steps, evaluations):
 
 @pytest.mark.parametrize("wrong", [
     {"steps": 0}, {"batch_size": 0}, {"evaluations": 0}, {"evaluations": 9}, {"steps": -3},
-    {"optimizer": "adam"}, {"decay": "step"}, {"loss_reduction": "none"},
+    {"optimizer": "adam"}, {"decay": "stairs"}, {"loss_reduction": "none"},
 ])  # fmt: skip
 def test_impossible_schedules_are_refused(wrong, caught):
     with pytest.raises(UserError) as info:

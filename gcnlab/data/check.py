@@ -1,12 +1,13 @@
 """Is this data set whole? Layout, counts, label values, overlap of splits, fingerprint."""
 
+import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from gcnlab.data.catalog import SOURCES, DataSpec, fingerprint, samples
+from gcnlab.data.catalog import SOURCES, ClassFolders, DataSpec, Source, fingerprint, samples
 from gcnlab.data.readers import read_image, read_label
 from gcnlab.errors import UserError
 
@@ -16,9 +17,10 @@ def check(name: str, data_root: Path | None = None) -> dict[str, Any]:
 
     Returns:
         ``root``, ``splits`` (images found and official count of each), ``complete`` (all counts are official),
-        ``overlap`` (names in train and val), ``left_out`` (names of SBD that are in val and so not in train),
-        ``labels`` (pixels per label value over train and val), ``largest`` (longest image side in pixels),
-        ``fingerprint``.
+        ``overlap`` (names in train and val; of classification data, the same bytes), ``largest`` (longest image side
+        in pixels), ``fingerprint``; of segmentation data also ``left_out`` (names of SBD that are in val and so not in
+        train) and ``labels`` (pixels per label value over train and val); of classification data ``per_class`` (images
+        of each split's smallest and largest class).
 
     Raises:
         UserError: unknown name, missing folder or list, or the first file that is missing, damaged or no label.
@@ -26,8 +28,35 @@ def check(name: str, data_root: Path | None = None) -> dict[str, Any]:
     if name not in SOURCES:
         raise UserError(f"unknown data set {name!r}; choose one of {', '.join(SOURCES)}")
     source, spec = SOURCES[name], DataSpec(name, side=1)
-    found = {split: samples(spec, split, data_root) for split in source.splits}
+    found = {split: samples(spec, split, data_root) for split in source.official_counts}
+    splits = {split: {"images": len(found[split]), "official": n} for split, n in source.official_counts.items()}
+    report = {
+        "name": name,
+        "root": str(spec.root(data_root)),
+        "splits": splits,
+        "complete": all(entry["images"] == entry["official"] for entry in splits.values()),
+    }
+    details = _classes if isinstance(source, ClassFolders) else _labels
+    return report | details(source, found) | {"fingerprint": fingerprint(spec, data_root)}
 
+
+def _classes(_: ClassFolders, found: dict[str, list]) -> dict[str, Any]:
+    def read(sample: tuple[Path, int]) -> tuple[int, bytes, str]:
+        path, _ = sample
+        size = max(read_image(path).size)
+        return size, hashlib.blake2b(path.read_bytes(), digest_size=16).digest(), f"{path.parent.name}/{path.name}"
+
+    with ThreadPoolExecutor() as pool:
+        train, val = (list(pool.map(read, found[split])) for split in ("train", "val"))
+    largest = max(size for size, _, _ in train + val)
+    shared = {content for _, content, _ in train} & {content for _, content, _ in val}
+    sizes = {split: np.bincount([label for _, label in listed]) for split, listed in found.items()}
+    per_class = {split: [int(counts.min()), int(counts.max())] for split, counts in sizes.items()}
+    overlap = sorted(name for _, content, name in train if content in shared)
+    return {"overlap": overlap, "largest": largest, "per_class": per_class}
+
+
+def _labels(source: Source, found: dict[str, list]) -> dict[str, Any]:
     def read(sample) -> tuple[np.ndarray, tuple[int, int]]:
         image, label = read_image(sample.image), read_label(sample.label, len(source.classes))
         if image.size != label.shape[::-1]:
@@ -39,19 +68,11 @@ def check(name: str, data_root: Path | None = None) -> dict[str, Any]:
         read_files = list(pool.map(read, everything))
     pixels = sum(counts for counts, _ in read_files)
     names = {split: {sample.name for sample in listed} for split, listed in found.items()}
-    splits = {
-        split: {"images": len(found[split]), "official": source.official_counts[split]} for split in source.splits
-    }
     return {
-        "name": name,
-        "root": str(spec.root(data_root)),
-        "splits": splits,
-        "complete": all(entry["images"] == entry["official"] for entry in splits.values()),
         "overlap": sorted(names["train"] & names["val"]),
         "left_out": sorted(names["SBD"] & names["val"]),
         "labels": {int(value): int(pixels[value]) for value in np.flatnonzero(pixels)},
         "largest": max(max(size) for _, size in read_files),
-        "fingerprint": fingerprint(spec, data_root),
     }
 
 
@@ -64,6 +85,12 @@ def describe(report: dict[str, Any]) -> str:
         lines.append(f"  {split:<9} {entry['images']:>6} images of {entry['official']} official: {verdict}")
     overlap = report["overlap"]
     lines.append(f"  overlap of train and val: {', '.join(overlap[:5]) if overlap else 'none'}")
+    if "per_class" in report:
+        lines.append(
+            f"  {len(classes)} classes; largest side {report['largest']} pixels; images per class: "
+            + ", ".join(f"{split} {low} … {high}" for split, (low, high) in report["per_class"].items())
+        )
+        return "\n".join([*lines, f"  fingerprint {report['fingerprint']}"])
     lines.append(f"  SBD images left out of train because they are in val: {len(report['left_out'])}")
     total = sum(report["labels"].values())
     lines.append(f"  largest side {report['largest']} pixels; labels:")

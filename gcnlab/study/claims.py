@@ -51,9 +51,7 @@ class Scores:
     def __init__(self, profile: Profile, records: list[dict[str, Any]], spread_records: list[dict[str, Any]] = ()):
         self.profile = profile
         self._found = variant_records(profile, records)
-        self._spread_found = self._found
-        if all(len(group) < 2 for group in self._found.values()):
-            self._spread_found = variant_records(profile, list(spread_records))
+        self._spread_found = variant_records(profile, list(spread_records))
 
     @staticmethod
     def _scores(records: list[dict[str, Any]], metric: str | tuple[str, str]) -> np.ndarray:
@@ -79,8 +77,10 @@ class Scores:
         def kind(variant: Variant) -> tuple[bool, bool]:
             return variant.head is None, variant.backbone is None
 
-        found = self._spread_found.items()
-        groups = [self._scores(records, metric) for v, records in found if len(records) > 1 and kind(v) == kind(like)]
+        groups: list[np.ndarray] = []
+        for found in (self._found, self._spread_found):
+            several = [group for v, group in found.items() if len(group) > 1 and kind(v) == kind(like)]
+            groups = groups or [self._scores(group, metric) for group in several]
         freedom = sum(len(group) - 1 for group in groups)
         return (sqrt(sum(((g - g.mean()) ** 2).sum() for g in groups) / freedom) if freedom else nan), freedom
 

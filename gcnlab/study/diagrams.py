@@ -1,4 +1,4 @@
-"""The paper's schematic figures, redrawn: Fig. 1 (three networks), Fig. 2 (framework), Fig. 4 (heads).
+"""The paper's schematic figures, redrawn: Fig. 1 (three networks), Fig. 2 (framework), Fig. 4 (heads), Fig. 5 (blocks).
 
 Each function returns a `matplotlib.figure.Figure` that belongs to no window, so it works in a batch job:
 
@@ -352,5 +352,62 @@ def figure4():
         size=8,
         color=GREY,
         ha="left",
+    )
+    return figure
+
+
+def figure5():
+    """Fig. 5: the residual block of res-5 in (A) ResNet-50, a bottleneck, and (B) ResNet50-GCN."""
+    figure, ax = canvas(9.2, 5.4)
+    title(ax, 0.25, 5.1, "A", "Bottleneck of ResNet-50")
+    title(ax, 4.05, 5.1, "B", "Block of ResNet50-GCN")
+    top, total, bottom = 4.55, 0.75, 0.3
+
+    def layer(x, y, kernel, channels, color=HEAD):
+        label, footprint, _, _ = conv(kernel, channels)
+        box(ax, x, y, label, color, 1.4, 0.46, footprint)
+
+    def after(x, y, text="BN, ReLU"):
+        write(ax, x + 0.08, y, text, size=8, color=GREY, ha="left")
+
+    def frame_of(x, shortcut_x):
+        """Input, shortcut, sum and output, which both blocks share."""
+        write(ax, x, top + 0.2, "2048 channels")
+        arrow(ax, (x, top), (shortcut_x, top), (shortcut_x, total), (x + 0.11, total))
+        write(ax, shortcut_x + 0.08, (top + total) / 2, "shortcut", size=8, color=GREY, ha="left")
+        plus(ax, x, total)
+        arrow(ax, (x, total - 0.11), (x, bottom))
+        after(x, (total + bottom) / 2, "ReLU")
+
+    x = 1.3
+    frame_of(x, 2.55)
+    heights = (3.85, 2.75, 1.65)
+    layers = (("1×1", "2048 → 512"), ("3×3", "512 → 512"), ("1×1", "512 → 2048"))
+    for y, (kernel, channels) in zip(heights, layers, strict=True):
+        layer(x, y, kernel, channels, FEATURE)
+    arrow(ax, (x, top), (x, heights[0] + 0.23))
+    for upper, lower in itertools.pairwise(heights):
+        arrow(ax, (x, upper - 0.23), (x, lower + 0.23))
+        after(x, (upper + lower) / 2)
+    arrow(ax, (x, heights[-1] - 0.23), (x, total + 0.11))
+    after(x, 1.14, "BN")
+
+    x, joined = 5.9, 2.15
+    frame_of(x, 8.15)
+    for branch, kernels in ((x - 1, ("7×1", "1×7")), (x + 1, ("1×7", "7×1"))):
+        arrow(ax, (x, top), (x, 4.32), (branch, 4.32), (branch, 3.85 + 0.23))
+        layer(branch, 3.85, kernels[0], "2048 → 128")
+        arrow(ax, (branch, 3.85 - 0.23), (branch, 2.95 + 0.23))
+        after(branch, 3.4)
+        layer(branch, 2.95, kernels[1], "128 → 128")
+        arrow(ax, (branch, 2.95 - 0.23), (branch, joined), (x + (0.11 if branch > x else -0.11), joined))
+        after(branch, 2.58)
+    plus(ax, x, joined)
+    arrow(ax, (x, joined - 0.11), (x, 1.65 + 0.23))
+    layer(x, 1.65, "1×1", "128 → 2048", FEATURE)
+    arrow(ax, (x, 1.65 - 0.23), (x, total + 0.11))
+    after(x, 1.14, "BN")
+    write(
+        ax, 3.2, 0.2, "res-5; in res-4 k = 5 with 85 channels. BN: batch normalisation.", size=8, color=GREY, ha="left"
     )
     return figure

@@ -253,15 +253,39 @@ def score_over_m(frame: pd.DataFrame, profile: str) -> Figure:
 
 @styled
 def boundary_internal(frame: pd.DataFrame, profile: str) -> Figure:
-    """Beside Table 5: boundary accuracy, internal accuracy and mIoU of three models, and the steps between them.
-
-    All y ranges have the same length, so that slopes compare across metrics and between paper and reproduction.
-    """
+    """Beside Table 5: boundary accuracy, internal accuracy and mIoU of three models, and the steps between them."""
     titles = {"boundary_accuracy": "boundary accuracy", "internal_accuracy": "internal accuracy", "miou": "mIoU"}
-    figure, axes = page(9, 5.6, rows=2, columns=3)
-    for line, sources in zip(axes, (["published"], _sources(frame)), strict=True):
-        for ax, metric in zip(line, titles, strict=True):
-            group = frame[frame["metric"] == metric]
+    panels = {title: frame[frame["metric"] == metric].assign(x=lambda g: g["row"]) for metric, title in titles.items()}
+    return _steps(panels, profile, _notes(frame.assign(column="")))
+
+
+@styled
+def backbone_pair(frame: pd.DataFrame, profile: str) -> Figure:
+    """Beside Table 6: classification errors and two segmentation scores, on ResNet and on its GCN form."""
+    titles = {
+        ("ImageNet cls err", "top5_error"): "classification:\ntop-5 error",
+        ("ImageNet cls err", "top1_error"): "classification:\ntop-1 error",
+        ("Seg. Score (Baseline)", "miou"): "segmentation, 1×1 baseline:\nmIoU",
+        ("Seg. Score (GCN + BR)", "miou"): "segmentation, GCN + BR:\nmIoU",
+    }
+    panels = {
+        title: frame[(frame["row"] == row) & (frame["metric"] == metric)].assign(
+            x=lambda g: g["column"].str.replace("50", "")
+        )
+        for (row, metric), title in titles.items()
+    }
+    return _steps(panels, profile, _notes(frame))
+
+
+def _steps(panels: dict[str, pd.DataFrame], profile: str, notes: str) -> Figure:
+    """One column per panel, published above reproduced: scores over ``x``, and the steps between them.
+
+    All y ranges have the same length, so that slopes compare across panels and between paper and reproduction.
+    """
+    everything = pd.concat(panels.values())
+    figure, axes = page(3 * len(panels), 5.6, rows=2, columns=len(panels))
+    for line, sources in zip(axes, (["published"], _sources(everything)), strict=True):
+        for ax, group in zip(line, panels.values(), strict=True):
             x = np.arange(len(group))
             for place, source in enumerate(sources):
                 mean, std = _values(group, source)
@@ -276,15 +300,15 @@ def boundary_internal(frame: pd.DataFrame, profile: str) -> Figure:
                     where = {"transform": ax.get_xaxis_transform(), "ha": "center", "va": "top", "weight": "bold"}
                     ax.text(i + 0.5, 0.98 - 0.1 * place, "○ " * (source == "local") + step, color=color, **where)
             if not np.isfinite(ax.dataLim.intervaly).all():
-                empty(ax)
-            ax.set_xticks(x, group["row"])
+                empty(ax, "not given" if sources == ["published"] else "not run")
+            ax.set_xticks(x, group["x"])
             ax.set_xlim(-0.4, max(len(x), 1) - 0.6)
-    for ax, title in zip(axes[0], titles.values(), strict=True):
+    for ax, title in zip(axes[0], panels, strict=True):
         ax.set_title(title)
     _equal_span(axes.flat, top=0.5, bottom=0.25)
-    axes[0, 0].set_ylabel(f"{PUBLISHED}, %")
+    axes[0, 0].set_ylabel(f"{PUBLISHED.split(' (')[0]}, %")
     axes[1, 0].set_ylabel(f"reproduced (profile {profile}), %")
-    legend(figure, _handles(frame, profile, ACCENT), _notes(frame.assign(column="")))
+    legend(figure, _handles(everything, profile, ACCENT), notes)
     return figure
 
 
@@ -354,6 +378,8 @@ def published_against_reproduced(frame: pd.DataFrame, profile: str) -> Figure:
     A run that fills cells of several tables is counted once. Shown is the user's run, or the study if there is none.
     """
     scores = frame[frame["metric"] == "miou"]
+    if "backbone" in scores:  # Table 6 has other backbones, in the paper and here
+        scores = scores[scores["backbone"].isna()]
     local = bool(scores["local_n"].gt(0).any())
     scores = scores.assign(y=scores["local_mean" if local else "study_mean"], local=local)
     scores = scores.dropna(subset=["published", "y"]).drop_duplicates(["published", "y"])

@@ -13,6 +13,7 @@ import pandas as pd
 from gcnlab import __version__, paper
 from gcnlab.errors import UserError
 from gcnlab.study import results, tables, variants
+from gcnlab.study.profiles import Profile
 from gcnlab.study.session import Session, score_text
 
 STYLE = """
@@ -37,6 +38,8 @@ def write_tables(session: Session, folder: Path) -> list[Path]:
         write(f"table{name}.csv", session.frame(name).to_csv(index=False, float_format="%.4f", lineterminator="\n"))
         heading = f"Table {name}. {paper.published(name)['title']}. {_setting(session, name)}\n\n"
         write(f"table{name}.md", heading + markdown(session.table(name)))
+    heading = f"Table 11. {paper.published('11')['title']}. Read off the built modules; no training, no profile.\n\n"
+    write("table11.md", heading + markdown(architecture_table()))
     write("claims.md", markdown(session.verdicts()))
     runs = results.frame(session.records)
     write("runs.csv", runs.to_csv(index=False, float_format="%.5g", lineterminator="\n"))
@@ -67,6 +70,7 @@ def figures(session: Session) -> Iterator[tuple[str, str, Any]]:
     yield "figure1", "Fig. 1 redrawn: classification, segmentation, and GCN between them.", diagrams.figure1()
     yield "figure2", "Fig. 2 redrawn: the framework, the GCN block and boundary refinement.", diagrams.figure2()
     yield "figure4", "Fig. 4 redrawn: the four heads that the paper compares.", diagrams.figure4()
+    yield "figure5", "Fig. 5 redrawn: a residual block of ResNet-50 and of ResNet50-GCN.", diagrams.figure5()
     frames = {name: session.frame(name) for name in variants.TABLES}
     yield "table1", "Table 1: mIoU over the kernel size.", plots.score_over_k(frames["1"], label)
     yield "table1-gain", "Table 1 as gain over the 1×1 baseline.", plots.gain_over_baseline(frames["1"], label)
@@ -74,6 +78,8 @@ def figures(session: Session) -> Iterator[tuple[str, str, Any]]:
     yield "table3", "Table 3: GCN against stacks of 3×3 convolutions.", plots.score_over_k(frames["3"], label)
     yield "table4", "Table 4: narrower stacks.", plots.score_over_m(frames["4"], label)
     yield "table5", "Table 5: near boundaries and inside.", plots.boundary_internal(frames["5"], label)
+    caption = "Table 6: a ResNet and its GCN form, as classifiers and as backbones."
+    yield "table6", caption, plots.backbone_pair(frames["6"], label)
     sensitivity = session.boundary_sensitivity()
     if len(sensitivity):
         distance = session.profile.template.boundary_distance
@@ -144,6 +150,17 @@ def _page(session: Session, figures: dict[str, list[str]]) -> str:
         ]
         if name == "5":
             body += figures.get("boundary", [])
+    published = paper.published("11")
+    body += [
+        f"<h2>Table 11. {html.escape(published['title'])}</h2>",
+        f"<p>{html.escape(published['question'])} <span class='note'>({html.escape(published['source'])})</span></p>",
+        "<p class='note'>Read off the built modules; the same for every profile. The paper counts convolutions only ",
+        "and prints 3700 MFlops for both.</p>",
+        _table(architecture_table()),
+        *figures.get("figure5", []),
+        f"<h3>The pair that profile {profile.name} trains in their place</h3>",
+        _table(architecture_table(profile)),
+    ]
     pictures = [*figures.get("examples", []), *figures.get("curves", [])]
     body += ["<h2>Examples and training</h2>", *pictures] if pictures else []
     convergence = session.convergence()
@@ -155,10 +172,13 @@ def _page(session: Session, figures: dict[str, list[str]]) -> str:
     body += ["<h2>What the paper leaves open, and what we chose</h2>", _table(assumptions.set_index("question"))]
     if records:
         shown = results.frame(records)
-        shown["score"] = [f"{100 * v:.2f}" if pd.notna(v) else "" for v in shown.get("miou", [None] * len(shown))]
+        shown["mIoU"], shown["top-5 error"] = (
+            [f"{100 * v:.2f}" if pd.notna(v) else "" for v in shown.get(name, [None] * len(shown))]
+            for name in ("miou", "top5_error")
+        )
         body += [
             "<h2>Runs</h2>",
-            _table(shown[["name", "key", "score", "seconds"]].set_index("name")),
+            _table(shown[["name", "key", "mIoU", "top-5 error", "seconds"]].set_index("name")),
             _origin(records),
         ]
     return (
@@ -189,6 +209,30 @@ def _origin(records: list[dict[str, Any]]) -> str:
     }
     text = "; ".join(f"{name}: {', '.join(sorted(map(str, values)))}" for name, values in seen.items())
     return f"<p class='note'>gcnlab {__version__}; {html.escape(text)}</p>"
+
+
+def architecture_table(profile: Profile | None = None) -> pd.DataFrame:
+    """Table 11 for reading: the published layers beside the built ones; or the pair that ``profile`` trains.
+
+    The published total is that of the convolutions alone; without the classifier's 2 M ours is 3,856 M and 3,589 M.
+    """
+    if profile is None:
+        built = tables.architecture()
+    else:
+        pair, data = tuple(run.backbone for run in profile.pair), profile.pair[0].weights.data
+        built = tables.architecture(pair, data.side, len(data.class_names))
+    shown = pd.DataFrame(index=built.index)
+    rows = paper.published("11")["rows"]
+    for title, key in zip(variants.BACKBONES, ("resnet50", "resnet50_gcn"), strict=True):
+        part = built[title]
+        if profile is None:
+            total = next(c["value"] for c in paper.published("11")["cells"] if c["column"] == title)
+            shown[f"{title}, published"] = [row[key] for row in rows] + [f"{total:g} MFlops"]
+        shown[f"{title}, built"] = part["layers"]
+        shown[f"{title}, output"] = part["output size"]
+        shown[f"{title}, parameters"] = [f"{n:,}" for n in part["parameters"]]
+        shown[f"{title}, multiply-adds"] = [f"{n / 1e6:,.1f}M" for n in part["multiply-adds"]]
+    return shown
 
 
 def complexity_table() -> pd.DataFrame:

@@ -49,8 +49,8 @@ def complexity() -> pd.DataFrame:
                 known["published_k"] = published
     out = []
     for (head, k, m_ratio), known in rows.items():
-        m = None if m_ratio is None else round(m_ratio * PAPER_CHANNELS)
-        name = " ".join(p for p in (head, f"k={k}" if k else "", f"m={m}" if m and k != 3 else "") if p)
+        m = round((m_ratio or 1) * PAPER_CHANNELS) if head == "stack" else None
+        name = " ".join(p for p in (head, f"k={k}" if k else "", f"m={m}" if m else "") if p)
         counts = {"parameters": exact_parameters(head, k, m_ratio), "published_k": known["published_k"],
                   "multiply_adds": exact_multiply_adds(head, k, m_ratio)}  # fmt: skip
         out.append({"variant": name, "head": head, "k": k, "m": m, **counts})
@@ -69,17 +69,18 @@ def backbone_costs() -> list[tuple[int, int]]:
     return [(count_parameters(c), count_multiply_adds(c.backbone, (1, 3, 224, 224))) for c in built]
 
 
-def architecture(pair: dict[str, str] | None = None, side: int = 224, classes: int = 1000) -> pd.DataFrame:
+def architecture(pair: tuple[str, str] = tuple(PAPER_PAIR.values()), side: int = 224,
+                 classes: int = 1000) -> pd.DataFrame:  # fmt: skip
     """Table 11 read off built modules: one row per component, for each backbone its layers and costs.
 
     Args:
-        pair: column title → name of a backbone; default: those of the paper.
+        pair: names of a ResNet backbone and of its GCN form.
         side, classes: of the classifier's input and output.
 
-    Columns: component, and for each title (title, layers | output size | parameters | multiply-adds).
+    Columns: for each of :data:`BACKBONES` (title, layers | output size | parameters | multiply-adds).
     """
     columns: dict[tuple[str, str], list[Any]] = {}
-    for title, name in (pair or PAPER_PAIR).items():
+    for title, name in zip(BACKBONES, pair, strict=True):
         with torch.device("meta"):
             classifier = build_classifier(name, classes)
         components = classifier.backbone.components()
@@ -110,8 +111,9 @@ def _describe(component: torch.nn.Module) -> str:
     def block(module: torch.nn.Module) -> str:
         if not isinstance(module, GCNBlock):
             return f"[{chain(module)}]"
-        left, right = (chain(branch).replace("; ", " → ") for branch in (module.left, module.right))
-        return f"[({left}) + ({right}); {chain(module.project)}]"
+        # Table 11 begins with the branch that begins with 1×k.
+        first, second = (chain(branch).replace("; ", " → ") for branch in (module.right, module.left))
+        return f"[({first}) + ({second}); {chain(module.project)}]"
 
     if isinstance(component, torch.nn.MaxPool2d):
         return f"{component.kernel_size}×{component.kernel_size} max pool, stride {component.stride}"
