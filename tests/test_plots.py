@@ -11,9 +11,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection
 from matplotlib.text import Text
 
-from gcnlab import paper
 from gcnlab.data.shapes import CLASSES, PALETTE
-from gcnlab.study import pictures, plots
+from gcnlab.study import pictures, plots, profiles
+from gcnlab.study.tables import compare
 
 PROFILE = "shapes"
 FIGURES = [
@@ -38,11 +38,11 @@ COVERAGE = {  # source → the number of runs of cell i
 
 def table(tables: str, coverage: str = "study") -> pd.DataFrame:
     """Like `tables.compare`: scores near 50 that follow the published ones, differently for the two sources."""
-    frame = pd.concat([paper.cells(t) for t in tables], ignore_index=True).rename(columns={"value": "published"})
+    frame = pd.concat([compare(t, profiles.get(PROFILE), [], []) for t in tables], ignore_index=True)
     is_count = (frame["metric"] == "parameters_k").to_numpy()
     for source, offset in (("study", 20), ("local", 20.5)):
         n = np.array([COVERAGE[coverage][source](i) for i in range(len(frame))]) * ~is_count
-        mean = frame["published"] - offset * ~is_count + np.arange(len(frame)) % 2
+        mean = frame["published"].fillna(60) - offset * ~is_count + np.arange(len(frame)) % 2
         frame[f"{source}_mean"] = mean.where((n > 0) | is_count)
         frame[f"{source}_std"] = np.where(n >= 2, 0.4, np.nan)
         frame[f"{source}_n"] = n
