@@ -18,6 +18,7 @@ from gcnlab.data.check import check, describe
 from gcnlab.data.voc import LAYOUT
 from gcnlab.errors import UserError
 from gcnlab.study import notebooks, profiles, results, runner, tables, variants
+from gcnlab.study.experiment import Run
 from gcnlab.study.session import Session, score_text
 
 
@@ -60,8 +61,12 @@ def _notebooks(options: argparse.Namespace) -> int:
     session = _session(options)
     wanted = notebooks.pick(options.only)
     runner.check_writable(session.out)
-    if session.profile.template.data.source.default_root is None:
-        session.profile.template.data.root(session.data_root)
+    trained = [table for notebook in wanted for table in notebooks.trained_tables(notebook)]
+    runs = variants.table_runs(trained, session.profile, list(range(session.seeds)))
+    try:
+        runner.check_present(runs, session.data_root)
+    except UserError as error:
+        raise UserError(f"{error} (nothing was started; --only leaves notebooks out)") from None
     parameters = {
         "profile": session.profile.name,
         "seeds": session.seeds,
@@ -103,11 +108,17 @@ def _summary(session: Session) -> str:
 def _status(options: argparse.Namespace) -> int:
     session = _session(options)
     wanted = variants.table_runs(list(variants.TABLES), session.profile, list(range(session.seeds)))
-    state = {
-        run.name: "complete" if runner.is_complete(run, session.out, session.data_root) else
-        "interrupted" if runner.is_interrupted(run, session.out, session.data_root) else "not run"
-        for run in wanted
-    }  # fmt: skip
+    session.profile.template.data.root(session.data_root)
+
+    def state_of(run: Run) -> str:
+        try:
+            if runner.is_complete(run, session.out, session.data_root):
+                return "complete"
+            return "interrupted" if runner.is_interrupted(run, session.out, session.data_root) else "not run"
+        except UserError:  # its key needs its data: Table 6 has others than the rest
+            return "data missing"
+
+    state = {run.name: state_of(run) for run in wanted}
     stale = session.stale()
     if options.json:
         _print_json({"profile": session.profile.name, "out": str(session.out), "runs": state, "stale": stale})

@@ -233,6 +233,24 @@ def test_an_interruption_says_how_to_go_on(call, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
+def test_notebooks_that_lack_their_data_are_not_begun(call, tmp_path, layout, monkeypatch):
+    """Profile photos with VOC and weights but without Tiny-ImageNet: notebook 05 cannot run, the first four can."""
+    begun = []
+    monkeypatch.setattr(notebooks, "execute", lambda notebook, *_: begun.append(notebook.stem[:2]))
+    root = shutil.copytree(layout, tmp_path / "data")
+    (root / "weights").mkdir()
+    (root / "weights/squeezenet1_1_imagenet.npz").touch()
+    arguments = ("notebooks", "--profile", "photos", "--data-root", root, "--out", tmp_path / "out")
+    code, _, err = call(*arguments)
+    assert code == 2 and begun == []
+    assert "tiny-imagenet/train is missing" in err and "nothing was started; --only leaves notebooks out" in err
+    code, _, _ = call(*arguments, "--only", "01,04")
+    assert code == 0 and begun == ["01", "04"]
+    code, out, _ = call("status", *arguments[1:])
+    words = {line.split()[0]: line.split(maxsplit=1)[1] for line in out.splitlines()[:-1]}
+    assert code == 0 and words["gcn-k15-s0"] == "not run" and words["gcn-k15-br-on-medium_gcn-s0"] == "data missing"
+
+
 def test_runs_train_without_jupyter(call, tmp_path):
     """From an empty folder to a complete Table 5, with everything that only notebooks and figures need made absent."""
     program = (

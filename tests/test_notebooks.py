@@ -108,6 +108,11 @@ def test_every_notebook_says_what_it_is_about(path):
         assert question and trained == set(re.findall(r"\d+", table)), "it trains the tables that its title names"
 
 
+def test_the_tables_of_a_notebook_are_read_from_its_code():
+    found = [notebooks.trained_tables(path) for path in NOTEBOOKS.values()]
+    assert [found[1], found[3], found[-1]] == [["1"], ["3", "4"], list(variants.TABLES)]
+
+
 def test_every_table_is_trained_by_the_overview():
     names = ", ".join(f'"{name}"' for name in variants.TABLES)
     assert f"session.train({names})" in sources(NOTEBOOKS[OVERVIEW], "code")

@@ -1,5 +1,6 @@
 """Executing the notebooks in batch."""
 
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,12 @@ def pick(only: str | None) -> list[Path]:
     if unknown:
         raise UserError(f"--only {only}: there is no notebook {unknown[0]!r}; there are {', '.join(found)}")
     return [found[number] for number in sorted(set(wanted))]
+
+
+def trained_tables(notebook: Path) -> list[str]:
+    """The tables that ``notebook`` trains: the arguments of its ``session.train(…)``."""
+    calls = re.findall(r"session\.train\(([^)]*)\)", notebook.read_text(encoding="utf-8"))
+    return re.findall(r"\d+", " ".join(calls))
 
 
 def check_parameters(notebook: Path, parameters: dict[str, Any]) -> None:

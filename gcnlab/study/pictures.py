@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from gcnlab.data.shapes import PALETTE, VOID
-from gcnlab.study.diagrams import GREY
+from gcnlab.study.drawing import GREY
 from gcnlab.study.plots import empty, legend, page, styled
 
 

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from gcnlab.study.diagrams import ACCENT, GREY, INK, UP
+from gcnlab.study.drawing import ACCENT, GREY, INK, UP
 
 BLUE, GREEN = "#4a78a6", "#3f8f68"
 ROW_COLORS = {"GCN": ACCENT, "Conv": BLUE, "Stack": UP, "GCN + BR": GREEN, "Baseline": INK}
@@ -263,17 +263,13 @@ def boundary_internal(frame: pd.DataFrame, profile: str) -> Figure:
 def backbone_pair(frame: pd.DataFrame, profile: str) -> Figure:
     """Beside Table 6: classification errors and two segmentation scores, on ResNet and on its GCN form."""
     titles = {
-        ("ImageNet cls err", "top5_error"): "classification:\ntop-5 error",
-        ("ImageNet cls err", "top1_error"): "classification:\ntop-1 error",
-        ("Seg. Score (Baseline)", "miou"): "segmentation, 1×1 baseline:\nmIoU",
-        ("Seg. Score (GCN + BR)", "miou"): "segmentation, GCN + BR:\nmIoU",
+        "classification:\ntop-5 error": ("ImageNet cls err", "top5_error"),
+        "classification:\ntop-1 error": ("ImageNet cls err", "top1_error"),
+        "segmentation, 1×1 baseline:\nmIoU": ("Seg. Score (Baseline)", "miou"),
+        "segmentation, GCN + BR:\nmIoU": ("Seg. Score (GCN + BR)", "miou"),
     }
-    panels = {
-        title: frame[(frame["row"] == row) & (frame["metric"] == metric)].assign(
-            x=lambda g: g["column"].str.replace("50", "")
-        )
-        for (row, metric), title in titles.items()
-    }
+    groups = dict(list(frame.assign(x=frame["column"].str.replace("50", "")).groupby(["row", "metric"])))
+    panels = {title: groups.get(key, frame.iloc[:0].assign(x=[])) for title, key in titles.items()}
     return _steps(panels, profile, _notes(frame))
 
 

@@ -48,6 +48,14 @@ def check_writable(out: Path) -> None:
         raise UserError(f"--out {out} cannot be written ({error.strerror}): choose another folder") from None
 
 
+def check_present(runs: list[Run], data_root: Path | None = None) -> None:
+    """Raise ``UserError`` if data or weights that ``runs``, and those they start from, need are not there at all."""
+    for run in dict.fromkeys(runs + [run.weights for run in runs if isinstance(run.weights, Run)]):
+        weights_file(run, data_root)
+        for split in ("train", "val"):
+            data.samples(run.data, split, data_root)
+
+
 def check_ready(runs: list[Run], out: Path, data_root: Path | None = None, jobs: int = 1) -> None:
     """Raise ``UserError`` before any work starts: data or weights missing or damaged, ``out`` not writable or full."""
     check_writable(out)
