@@ -256,7 +256,7 @@ def boundary_internal(frame: pd.DataFrame, profile: str) -> Figure:
     """Beside Table 5: boundary accuracy, internal accuracy and mIoU of three models, and the steps between them."""
     titles = {"boundary_accuracy": "boundary accuracy", "internal_accuracy": "internal accuracy", "miou": "mIoU"}
     panels = {title: frame[frame["metric"] == metric].assign(x=lambda g: g["row"]) for metric, title in titles.items()}
-    return _steps(panels, profile, _notes(frame.assign(column="")))
+    return _steps(panels, profile, PUBLISHED, _notes(frame.assign(column="")))
 
 
 @styled
@@ -270,10 +270,10 @@ def backbone_pair(frame: pd.DataFrame, profile: str) -> Figure:
     }
     groups = dict(list(frame.assign(x=frame["column"].str.replace("50", "")).groupby(["row", "metric"])))
     panels = {title: groups.get(key, frame.iloc[:0].assign(x=[])) for title, key in titles.items()}
-    return _steps(panels, profile, _notes(frame))
+    return _steps(panels, profile, "published", _notes(frame))
 
 
-def _steps(panels: dict[str, pd.DataFrame], profile: str, notes: str) -> Figure:
+def _steps(panels: dict[str, pd.DataFrame], profile: str, published: str, notes: str) -> Figure:
     """One column per panel, published above reproduced: scores over ``x``, and the steps between them.
 
     All y ranges have the same length, so that slopes compare across panels and between paper and reproduction.
@@ -302,7 +302,7 @@ def _steps(panels: dict[str, pd.DataFrame], profile: str, notes: str) -> Figure:
     for ax, title in zip(axes[0], panels, strict=True):
         ax.set_title(title)
     _equal_span(axes.flat, top=0.5, bottom=0.25)
-    axes[0, 0].set_ylabel(f"{PUBLISHED.split(' (')[0]}, %")
+    axes[0, 0].set_ylabel(f"{published}, %")
     axes[1, 0].set_ylabel(f"reproduced (profile {profile}), %")
     legend(figure, _handles(everything, profile, ACCENT), notes)
     return figure

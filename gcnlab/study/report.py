@@ -50,6 +50,13 @@ def _setting(session: Session, table: str) -> str:
     """What a reader must know of the profile beside this table."""
     template = session.profile.template
     text = f"Profile {session.profile.name}: {session.profile.description}."
+    if table == "6":
+        resnet, gcn = session.profile.pair
+        data = resnet.weights.data
+        text += (
+            f" In this table the backbones are {resnet.backbone} for ResNet50 and {gcn.backbone} for ResNet50-GCN, "
+            f"both trained as classifiers on {data.name} ({data.side} px, {len(data.class_names)} classes) by one recipe."
+        )
     if table == "5":
         text += f" Boundary: distance ≤ {template.boundary_distance:g} pixels of a {template.data.side}-pixel image."
     return text
