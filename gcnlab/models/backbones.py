@@ -6,6 +6,7 @@ normalised images ``(N, 3, H, W)``, H and W multiples of ``strides[-1]``, to fou
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import ClassVar, NamedTuple
 
 import torch
@@ -61,7 +62,25 @@ def _shortcut(in_channels: int, out_channels: int, stride: int) -> nn.Module | N
     return nn.Sequential(nn.Conv2d(in_channels, out_channels, 1, stride, bias=False), nn.BatchNorm2d(out_channels))
 
 
-class ResNet(nn.Module):
+class Backbone(nn.Module):
+    """A chain of four parts, each of which ends in a tap; see the module for its contract."""
+
+    strides: tuple[int, int, int, int]
+    channels: tuple[int, int, int, int]
+
+    def parts(self) -> list[nn.Module]:
+        """The modules from the image to res-2, from there to res-3, and so on."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        taps = []
+        for part in self.parts():
+            x = part(x)
+            taps.append(x)
+        return taps
+
+
+class ResNet(Backbone):
     """A torchvision ResNet, tapped after res-2, res-3, res-4 and res-5 (strides 4, 8, 16, 32).
 
     Parameter names are torchvision's, so that its weight files load unchanged.
@@ -96,13 +115,9 @@ class ResNet(nn.Module):
                     nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
             setattr(self, f"layer{stage - 1}", layer)
 
-    def forward(self, x: Tensor) -> list[Tensor]:
-        x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
-        taps = []
-        for layer in (self.layer1, self.layer2, self.layer3, self.layer4):
-            x = layer(x)
-            taps.append(x)
-        return taps
+    def parts(self) -> list[nn.Module]:
+        stem = nn.Sequential(self.conv1, self.bn1, self.relu, self.maxpool, self.layer1)
+        return [stem, self.layer2, self.layer3, self.layer4]
 
     def components(self) -> dict[str, nn.Module]:
         """The rows of Table 11, from the input to res-5."""
@@ -118,7 +133,7 @@ def _checked(gcn: Mapping[int, GCNStage] | None) -> Mapping[int, GCNStage]:
     return gcn or {}
 
 
-class SqueezeNet(nn.Module):
+class SqueezeNet(Backbone):
     """torchvision's SqueezeNet 1.1, tapped at strides 2, 4, 8 and 16: an ImageNet backbone that a CPU can train.
 
     The first convolution is padded by one pixel (torchvision pads none), which makes the taps exactly 1/2 … 1/16
@@ -134,16 +149,12 @@ class SqueezeNet(nn.Module):
         self.features = torchvision.models.squeezenet1_1(weights=None).features
         self.features[0].padding = (1, 1)
 
-    def forward(self, x: Tensor) -> list[Tensor]:
-        taps = []
-        for i, layer in enumerate(self.features):
-            x = layer(x)
-            if i in self.taps_after:
-                taps.append(x)
-        return taps
+    def parts(self) -> list[nn.Module]:
+        edges = [0, *(i + 1 for i in self.taps_after)]
+        return [self.features[first:end] for first, end in pairwise(edges)]
 
 
-class SmallResNet(nn.Module):
+class SmallResNet(Backbone):
     """A ResNet of four basic blocks that a CPU trains in minutes: strides 1, 2, 4, 4 times ``stem_stride``.
 
     With the default a 64-pixel image has a 16×16 top map, as 512 pixels have in the paper, so that k = 3 … 15 cover
@@ -172,13 +183,8 @@ class SmallResNet(nn.Module):
             previous = channels
         self.stages = nn.ModuleList(stages)
 
-    def forward(self, x: Tensor) -> list[Tensor]:
-        x = self.stem(x)
-        taps = []
-        for stage in self.stages:
-            x = stage(x)
-            taps.append(x)
-        return taps
+    def parts(self) -> list[nn.Module]:
+        return [nn.Sequential(self.stem, self.stages[0]), *self.stages[1:]]
 
     def components(self) -> dict[str, nn.Module]:
         """The rows of a table like Table 11, from the input to res-5."""
@@ -208,7 +214,7 @@ BACKBONES |= {
 }
 
 
-def build_backbone(name: str) -> nn.Module:
+def build_backbone(name: str) -> Backbone:
     """Build the backbone ``name`` with random weights; ``ValueError`` names the known ones."""
     if name not in BACKBONES:
         raise ValueError(f"unknown backbone {name!r}; choose one of {', '.join(BACKBONES)}")

@@ -80,16 +80,28 @@ class Segmenter(nn.Module):
                     module.eval()
         return self
 
-    def forward(self, images: Tensor) -> Tensor:
+    @property
+    def is_linear_after_the_backbone(self) -> bool:
+        """Whether :meth:`decode` is a linear function of the taps: without boundary refinement."""
+        return not any(isinstance(module, BoundaryRefinement) for module in self.modules())
+
+    def taps(self, images: Tensor) -> list[Tensor]:
+        """The backbone's feature maps of padded ``images``, from fine to coarse."""
         height, width = images.shape[-2:]
         coarsest = self.backbone.strides[-1]
-        x = F.pad(self.normalize(images), (0, -width % coarsest, 0, -height % coarsest))
-        taps = self.backbone(x)
+        return self.backbone(F.pad(self.normalize(images), (0, -width % coarsest, 0, -height % coarsest)))
+
+    def decode(self, taps: list[Tensor], size: tuple[int, int]) -> Tensor:
+        """Score map ``(N, num_classes, *size)`` of the feature maps of an image of ``size``."""
+        height, width = size
         scores = self.refine_heads[-1](self.heads[-1](taps[-1]))
         for level in range(len(taps) - 2, -1, -1):
             finer = self.refine_heads[level](self.heads[level](taps[level]))
             scores = self.refine_sums[level](finer + self.upsample[level](scores))
         return self.to_full_size(scores)[..., :height, :width]
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.decode(self.taps(images), tuple(images.shape[-2:]))
 
 
 def build_segmenter(head: str, k: int | None = None, m: int | None = None, refine: bool = False,

@@ -55,7 +55,7 @@ def _setting(session: Session, table: str) -> str:
         data = resnet.weights.data
         text += (
             f" In this table the backbones are {resnet.backbone} for ResNet50 and {gcn.backbone} for ResNet50-GCN, "
-            f"both trained as classifiers on {data.name} ({data.side} px, {len(data.class_names)} classes) by one recipe."
+            f"both trained as classifiers on {data.name} ({data.side} px, {len(data.class_names)} classes), one recipe."
         )
     if table == "5":
         text += f" Boundary: distance ≤ {template.boundary_distance:g} pixels of a {template.data.side}-pixel image."

@@ -1,0 +1,189 @@
+"""Scores of images that differ from one known image in a small square each: only what changes is computed.
+
+A square of pixels changes a square of each feature map, the larger the deeper. Each part of the backbone is run on
+that square and the cells around it that it reads; all other cells are those of the known image. Of what has changed,
+only what the watched score can depend on is followed. Both are exact: no cell is left out that matters.
+"""
+
+from copy import deepcopy
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def positive_twin(model: nn.Module) -> nn.Module:
+    """A copy of ``model`` in double precision whose gradient is 0 only where nothing depends on the input.
+
+    Every weight is positive, every ReLU open and every maximum a mean.
+    """
+    twin = deepcopy(model).cpu().double().eval().requires_grad_(False)
+    for name, module in list(twin.named_modules()):
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+            module.weight.fill_(1 / module.weight[0].numel())
+            if module.bias is not None:
+                module.bias.fill_(1)
+        elif isinstance(module, nn.BatchNorm2d):
+            module.reset_running_stats()
+            module.weight.fill_(1)
+            module.bias.fill_(1)
+        elif isinstance(module, nn.MaxPool2d):
+            mean = nn.AvgPool2d(module.kernel_size, module.stride, module.padding, module.ceil_mode)
+            twin.get_submodule(name.rpartition(".")[0]).register_module(name.rpartition(".")[2], mean)
+    if hasattr(twin, "normalize"):
+        twin.normalize = nn.Identity()
+    return twin
+
+
+class ChangedTaps:
+    """How much one score of a segmenter falls when squares of ``image`` are replaced.
+
+    Args:
+        model: a :class:`gcnlab.models.segmenter.Segmenter` in evaluation mode.
+        image: (3, H, W), uint8 or float in [0, 1], on the model's device.
+        point, class_id: the score to watch.
+
+    Attributes:
+        field: the pixels on which the score can depend: bool (H, W).
+        needed: the same of each tap, as a box (top, bottom, left, right) around all such cells.
+    """
+
+    def __init__(self, model: nn.Module, image: Tensor, point: tuple[int, int], class_id: int):
+        self.model, self.parts = model, model.backbone.parts()
+        self.size, self.point, self.class_id = tuple(image.shape[-2:]), point, class_id
+        self.maps = [self._padded(image)]
+        for part in self.parts:
+            self.maps.append(part(self.maps[-1]))
+        strides = (1, *model.backbone.strides)
+        self.steps = [coarse // fine for fine, coarse in pairwise(strides)]
+        twin = positive_twin(model)
+        self.field, self.needed = self._needed(twin)
+        channels = [m.shape[1] for m in self.maps]
+        self.reach = [_reach(p, c, s) for p, c, s in zip(twin.backbone.parts(), channels, self.steps, strict=False)]
+        self.weights = self._weights() if model.is_linear_after_the_backbone else None
+        self.score = None if self.weights else self._decoded(self.maps[1:])
+
+    def _padded(self, image: Tensor) -> Tensor:
+        coarsest = self.model.backbone.strides[-1]
+        height, width = self.size
+        return F.pad(self.model.normalize(image[None]), (0, -width % coarsest, 0, -height % coarsest))
+
+    def _decoded(self, taps: list[Tensor]) -> Tensor:
+        return self.model.decode(taps, self.size)[:, self.class_id, self.point[0], self.point[1]]
+
+    def _needed(self, twin: nn.Module) -> tuple[Tensor, list[tuple[int, int, int, int]]]:
+        """The pixels on which the score can depend, bool (H, W), and per tap the box of all such cells."""
+        pixels = torch.ones(1, 3, *self.size, dtype=torch.double, requires_grad=True)
+        with torch.enable_grad():
+            taps = twin.taps(pixels)
+            score = twin.decode(taps, self.size)[..., self.point[0], self.point[1]].sum()
+            gradient, *gradients = torch.autograd.grad(score, [pixels, *taps])
+        field = gradient[0].ne(0).any(0)
+        boxes = []
+        for gradient in gradients:
+            used = gradient[0].ne(0).any(0)
+            rows, columns = used.any(1).nonzero()[:, 0], used.any(0).nonzero()[:, 0]
+            boxes.append((int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1))
+        return field, boxes
+
+    def _weights(self) -> list[Tensor]:
+        """Without boundary refinement the score is linear in the taps: its gradient by them."""
+        with torch.enable_grad():
+            taps = [torch.zeros_like(tap).requires_grad_() for tap in self.maps[1:]]
+            return list(torch.autograd.grad(self._decoded(taps)[0], taps))
+
+    def __call__(self, hidden: Tensor, boxes: list[tuple[int, int, int, int]], window: int) -> Tensor:
+        """The falls (original − changed score), (N,), when each box (top, bottom, left, right) shows ``hidden``.
+
+        Args:
+            hidden: (3, H, W) like the image.
+            boxes: within the image, at most ``window`` × ``window``.
+        """
+        before, after = self.maps[0], self._padded(hidden)
+        starts = [_clamped([box[i] for box in boxes], 0, before.shape[2 + i // 2] - window) for i in (0, 2)]
+        patches = _cut(before, starts, (window, window))
+        for patch, (top, bottom, left, right), r, c in zip(patches, boxes, *starts, strict=True):
+            patch[:, top - r : bottom - r, left - c : right - c] = after[0, :, top:bottom, left:right]
+        extent = (window, window)
+        fall = patches.new_zeros(len(boxes))
+        changed = []
+        for level, part in enumerate(self.parts):
+            patches, starts, extent = self._advance(level, part, patches, starts, extent)
+            if self.weights:
+                known, weight = (_cut(m[level], starts, extent) for m in (self.maps[1:], self.weights))
+                fall += ((known - patches) * weight).sum((1, 2, 3))
+            else:
+                tap = self.maps[level + 1].repeat(len(boxes), 1, 1, 1)
+                for one, patch, r, c in zip(tap, patches, *starts, strict=True):
+                    one[:, r : r + extent[0], c : c + extent[1]] = patch
+                changed.append(tap)
+        return fall if self.weights else self.score - self._decoded(changed)
+
+    def _advance(
+        self, level: int, part: nn.Module, patches: Tensor, starts: list[list[int]], extent: tuple[int, int]
+    ) -> tuple[Tensor, list[list[int]], tuple[int, int]]:
+        """From the changed squares of one map to those of the next, all squares of one size."""
+        known, step, (before, after) = self.maps[level], self.steps[level], self.reach[level]
+        out_starts, out_extent, crop_starts, crop_extent = [], [], [], []
+        for axis in (0, 1):
+            cells = known.shape[2 + axis] // step
+            low, high = self.needed[level][2 * axis : 2 * axis + 2]
+            # Cell i reads the inputs i·step − before … i·step + after.
+            count = min((extent[axis] - 1 + before + after) // step + 1, high - low)
+            out = _clamped([-((after - s) // step) for s in starts[axis]], low, high - count)
+            ahead, behind = -(-before // step), after // step
+            total = min(count + ahead + behind, cells)
+            out_starts.append(out)
+            out_extent.append(count)
+            crop_starts.append([step * s for s in _clamped([o - ahead for o in out], 0, cells - total)])
+            crop_extent.append(step * total)
+        crops = _cut(known, crop_starts, tuple(crop_extent))
+        for crop, patch, *corner in zip(crops, patches, *starts, *crop_starts, strict=True):
+            here, there = [], []
+            for axis in (0, 1):
+                first = max(corner[axis], corner[axis + 2])
+                end = max(first, min(corner[axis] + extent[axis], corner[axis + 2] + crop_extent[axis]))
+                here.append(slice(first - corner[axis + 2], end - corner[axis + 2]))
+                there.append(slice(first - corner[axis], end - corner[axis]))
+            crop[:, here[0], here[1]] = patch[:, there[0], there[1]]
+        places = [
+            [o - c // step for o, c in zip(*pair, strict=True)] for pair in zip(out_starts, crop_starts, strict=True)
+        ]
+        return (
+            _cut(part(crops.contiguous(memory_format=torch.channels_last)), places, tuple(out_extent)),
+            out_starts,
+            tuple(out_extent),
+        )
+
+
+def _clamped(values: list[int], low: int, high: int) -> list[int]:
+    return [min(max(value, low), high) for value in values]
+
+
+def _cut(maps: Tensor, starts: list[list[int]], extent: tuple[int, int]) -> Tensor:
+    """A rectangle of ``extent`` at each start: from the one map, or from map n for start n. A copy."""
+    pairs = list(zip(*starts, strict=True))
+    sources = maps.expand(len(pairs), *maps.shape[1:])
+    return torch.stack([m[:, r : r + extent[0], c : c + extent[1]] for m, (r, c) in zip(sources, pairs, strict=True)])
+
+
+def _reach(part: nn.Module, channels: int, step: int) -> tuple[int, int]:
+    """How far one output cell of ``part`` reads: cell i the inputs i·step − before … i·step + after, on either axis."""
+    reach = []
+    for axis in (2, 3):
+        cells = 16
+        while True:
+            shape = [1, channels, 2 * step, 2 * step]
+            shape[axis] = cells * step
+            pixels = torch.ones(shape, dtype=torch.double, requires_grad=True)
+            with torch.enable_grad():
+                middle = part(pixels).select(axis, cells // 2).sum()
+                (gradient,) = torch.autograd.grad(middle, pixels)
+            used = gradient[0].ne(0).any(0).any(3 - axis).nonzero()[:, 0]
+            first, last = int(used[0]), int(used[-1])
+            if first > 0 and last < cells * step - 1:
+                reach.append((cells // 2 * step - first, last - cells // 2 * step))
+                break
+            cells *= 2
+    return max(before for before, _ in reach), max(after for _, after in reach)
