@@ -7,6 +7,7 @@ from captum.attr import Occlusion
 from torch import nn
 
 from gcnlab.data.transforms import MEAN_COLOUR
+from gcnlab.evaluation import receptive_field
 from gcnlab.evaluation.receptive_field import (
     gradient_map,
     occlusion_falls,
@@ -223,6 +224,10 @@ def test_squares_hold_their_share(point):
     spot[20, 20] = 3
     assert square_side(spot, point, 0.95) == 2 * max(20 - point[0], 20 - point[1]) + 1
     assert square_side(torch.zeros(5, 5), (2, 2), 0.5) == 0
+
+
+def test_hidden_parts_have_the_colour_of_padding():
+    assert receptive_field.MEAN_COLOUR == MEAN_COLOUR
 
 
 def test_the_model_is_left_as_it_was():

@@ -2,6 +2,7 @@
 
 from gcnlab.evaluation.complexity import component_costs, count_multiply_adds, count_parameters
 from gcnlab.evaluation.metrics import BoundaryAccuracy, ConfusionMatrix, boundary_distance, boundary_region
+from gcnlab.evaluation.receptive_field import gradient_map, occlusion_map, square_side, theoretical_field
 
 __all__ = [
     "BoundaryAccuracy",
@@ -11,4 +12,8 @@ __all__ = [
     "component_costs",
     "count_multiply_adds",
     "count_parameters",
+    "gradient_map",
+    "occlusion_map",
+    "square_side",
+    "theoretical_field",
 ]

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gcnlab.data.transforms import MEAN_COLOUR
 from gcnlab.evaluation.changed_taps import ChangedTaps, positive_twin
 
+MEAN_COLOUR = (124, 116, 104)  # the ImageNet mean, which normalisation turns into 0
 FILLS = ("mean", "black", "noise")
 
 
