@@ -162,8 +162,9 @@ def _params(options: argparse.Namespace) -> int:
     print("Heads after res-5 (2048 → 21 classes, no bias), multiply-adds on a 16×16 map; published: Tables 2 and 4.\n")
     print(report.complexity_table().reset_index().to_string(index=False))
     print("\nTable 11, read off the built networks (224×224; the paper prints 3700 MFlops of convolutions for both):")
+    built = tables.architecture()
     for title in variants.BACKBONES:
-        print(f"\n{title}\n{tables.architecture()[title].to_string()}")
+        print(f"\n{title}\n{built[title].to_string()}")
     return 0
 
 
@@ -201,7 +202,12 @@ def build_parser() -> argparse.ArgumentParser:
             sub.add_argument("--jobs", type=_positive, default=1, metavar="N", help="runs at a time (default 1)")
 
     run = command("run", _run, "train what is missing of the given tables")
-    run.add_argument("tables", nargs="*", metavar="TABLE", help=f"{', '.join(variants.TABLES)}; none means all")
+    run.add_argument(
+        "tables",
+        nargs="*",
+        metavar="TABLE",
+        help=f"{', '.join(variants.TABLES)}, or {variants.PRETRAINING} (of Table 6 alone); none means all",
+    )
     place(run)
     amount(run)
     run.add_argument("--cluster", nargs="*", type=_setting, metavar="NAME=VALUE",

@@ -59,6 +59,22 @@ def test_table_11_reads_the_same_as_the_published_one():
             assert built[title].loc[row["component"], "output size"] == row["output_size"]
 
 
+def test_the_row_of_convolutions_is_what_the_paper_counts():
+    built = tables.architecture()
+    for title, cost in zip(variants.BACKBONES, (3_855_925_248, 3_589_458_544), strict=True):
+        part = built[title]
+        assert part.loc["convolutions", "multiply-adds"] == cost == part.loc[:"res-5", "multiply-adds"].sum()
+        assert part.loc["whole network", "multiply-adds"] == cost + 2_048_000
+
+
+def test_the_paper_profiles_classifiers_follow_the_classical_recipe():
+    for run in profiles.get("paper").pair:
+        data, recipe = run.weights.data, run.weights.schedule
+        assert (data.name, data.side, data.resize, data.crop_area) == ("imagenet", 224, 256, 0.08)
+        assert (recipe.steps, recipe.batch_size, recipe.optimizer, recipe.lr) == (600_000, 256, "sgd", 0.1)
+        assert (recipe.decay, recipe.momentum, recipe.weight_decay) == ("step", 0.9, 1e-4)
+
+
 def test_counts_are_those_measured_independently():
     """Counted before this code was written: 3,856M and 3,589M multiply-adds, 25.56M and 22.55M parameters."""
     (resnet, resnet_cost), (gcn, gcn_cost) = tables.backbone_costs()
@@ -145,6 +161,8 @@ def test_forward_and_backward(name, size):
 
 @pytest.mark.parametrize(("make", "named"), [
     (lambda: GCNBlock(4, 4, 4, 2), "k = 4.*odd"),
+    (lambda: GCNBlock(4, 4, -1, 2), "k = -1"),
+    (lambda: GCNBlock(4, 4, 3, 0), "width = 0"),
     (lambda: ResNet(50, gcn={6: GCNStage(3, 8)}), "stage 6"),
     (lambda: SmallResNet(gcn={1: GCNStage(3, 8)}), "stage 1"),
     (lambda: ResNet(18, stride_in_1x1=True), "depth 50"),

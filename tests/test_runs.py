@@ -171,6 +171,8 @@ def test_unknown_names_are_refused(caught):
         (["1", "5"], 9),
         (["2", "3"], 13),
         (["6"], 6),
+        (["pretraining"], 2),
+        (["pretraining"], 2),
     ],
 )
 def test_tables_share_their_runs(wanted, expected):

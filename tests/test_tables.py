@@ -27,6 +27,10 @@ every_profile = pytest.mark.parametrize("profile", profiles.PROFILES.values(), i
 every_table = pytest.mark.parametrize("table", variants.TABLES)
 
 
+def key_of(run, finished):
+    return blake2b(repr((run, finished)).encode(), digest_size=6).hexdigest()
+
+
 def made(run, miou=0.5, boundary=0.6, internal=0.9, finished="2026-01-01T00:00:00+00:00", **changes):
     """A record of ``run`` as ``experiment.execute`` writes it, with invented scores in [0, 1].
 
@@ -38,7 +42,7 @@ def made(run, miou=0.5, boundary=0.6, internal=0.9, finished="2026-01-01T00:00:0
     steps = run.schedule.steps
     errors = {"top1_error": 1 - miou, "top5_error": (1 - miou) / 2}
     record = {
-        "key": blake2b(repr((run, finished)).encode(), digest_size=6).hexdigest(),
+        "key": key_of(run, finished),
         "name": run.name,
         "config": run.config(),
         "metrics": {
@@ -52,7 +56,7 @@ def made(run, miou=0.5, boundary=0.6, internal=0.9, finished="2026-01-01T00:00:0
         },
         "history": [{"step": steps // 2, "loss": 1.0, "miou": miou / 2}, {"step": steps, "miou": miou}],
         "data": {"fingerprint": "0123456789abcdef", "subset": False},
-        "weights": "0123456789ab",
+        "weights": key_of(run.weights, "2026-01-01T00:00:00+00:00"),
         "seconds": 1.5,
         "peak_memory": 10**9,
         "device": "CPU (x86_64, 1 threads)",
@@ -260,6 +264,27 @@ def test_no_cell_mixes_two_states_of_data_or_code(change, reverse):
     records = (old + new)[::-1] if reverse else old + new
     assert variants.current_records(SHAPES, records) == new
     assert variants.current_records(SHAPES, [r for r in records if r not in new]) == [r for r in records if r in old]
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_no_cell_mixes_two_states_of_what_runs_start_from(reverse):
+    """Pre-training again, on more images: what started from the old one no longer counts, in no cell."""
+    old_data, day = {"fingerprint": "f" * 16, "subset": True}, "2026-02-01T00:00:00+00:00"
+    records = []
+    for seed in (0, 1, 2):
+        segmenter = variants.Variant("conv1x1", backbone="ResNet50-GCN").run(SHAPES, seed)
+        before = made(segmenter.weights, 0.9, data=old_data)
+        records += [before, made(segmenter, 0.5, weights=before["key"])]
+    segmenter = variants.Variant("conv1x1", backbone="ResNet50-GCN").run(SHAPES, 0)
+    again = made(segmenter.weights, 0.95, finished=day)
+    new = [again, made(segmenter, 0.7, weights=again["key"], finished=day)]
+    both = (records + new)[::-1] if reverse else records + new
+    current = variants.current_records(SHAPES, both)
+    frame = tables.compare("6", SHAPES, current, []).set_index(["row", "column", "metric"])
+    cell = frame.loc[("Seg. Score (Baseline)", "ResNet50-GCN", "miou")]
+    assert (cell["study_n"], cell["study_mean"]) == (1, pytest.approx(70))
+    assert {record["key"] for record in current} == {record["key"] for record in new}
+    assert variants.current_records(SHAPES, records) == records, "without the new ones the old ones are one state"
 
 
 def test_a_record_of_another_version_is_named(caught):

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from gcnlab.data import shapes, voc
-from gcnlab.data.readers import class_map, read_image, read_label
+from gcnlab.data.readers import class_map, read_image, read_label, read_list
 from gcnlab.data.transforms import centre_crop, pad_to_square, random_crop, random_flip, resize_long_side
 from gcnlab.errors import UserError
 
@@ -45,7 +45,11 @@ _VOC_SPLITS = {
 
 @dataclass(frozen=True)
 class ClassFolders:
-    """A classification data set in the ImageNet layout: ``<root>/<folder>/{train,val}/<class>/<image>``."""
+    """A classification data set in the ImageNet layout: ``<root>/<folder>/{train,val}/<class>/<image>``.
+
+    Tiny-ImageNet's own layout is read too: ``train/<class>/images/<image>``, ``val/images/<image>`` and
+    ``val/val_annotations.txt``.
+    """
 
     folder: str
     classes: tuple[str, ...]
@@ -218,9 +222,13 @@ class Split:
                 image = self._training(image, torch.Generator().manual_seed(hash_seed(seed, position, 2)))
             return image, label, size
 
+        def positions(step: int) -> range:
+            ahead = range(step * batch_size, (step + 1) * batch_size)
+            order(ahead[0] // len(self)), order(ahead[-1] // len(self))  # here, not once in every reader thread
+            return ahead
+
         steps = range(first, last)
-        positions = (range(step * batch_size, (step + 1) * batch_size) for step in steps)
-        for step, (images, labels, _) in zip(steps, self.batches(positions, item), strict=True):
+        for step, (images, labels, _) in zip(steps, self.batches(map(positions, steps), item), strict=True):
             yield random_flip(images, labels, torch.Generator().manual_seed(hash_seed(seed, step, 1)))
 
 
@@ -250,15 +258,38 @@ def _decode_segmentation(spec: DataSpec) -> Callable:
     return decode
 
 
-def _classification_samples(source: ClassFolders, folder: Path) -> list[tuple[Path, int]]:
-    layout = f"expected {folder.parent.name}/{folder.name}/<class>/<image>"
-    if not folder.is_dir():
-        raise UserError(f"{folder} is missing: {layout}")
-    with os.scandir(folder) as entries:  # far faster than pathlib for a million files
-        classes = sorted(entry.name for entry in entries if entry.is_dir())
+def _classification_samples(source: ClassFolders, folder: Path, split: str) -> list[tuple[Path, int]]:
+    """(image, class) in order; classes are numbered by their sorted names in the training split."""
+    layout = f"expected {folder.name}/{split}/<class>/<image>"
+
+    def entries(place: Path, folders: bool) -> list[str]:
+        if not place.is_dir():
+            raise UserError(f"{place} is missing: {layout}")
+        with os.scandir(place) as found:  # far faster than pathlib for a million files
+            return sorted(e.name for e in found if not e.name.startswith(".") and e.is_dir() == folders)
+
+    classes = entries(folder / "train", folders=True)
     if len(classes) != len(source.classes):
-        raise UserError(f"{folder} has {len(classes)} class folders, not {len(source.classes)}: {layout}")
-    return [(folder / name / file, i) for i, name in enumerate(classes) for file in sorted(os.listdir(folder / name))]
+        raise UserError(f"{folder / 'train'} has {len(classes)} class folders, not {len(source.classes)}: {layout}")
+    annotations = folder / split / "val_annotations.txt"
+    if annotations.is_file():
+        number = {name: i for i, name in enumerate(classes)}
+        lines = [line.split("\t")[:2] for line in read_list(annotations, layout)]
+        unknown = [line[-1] for line in lines if line[-1] not in number]
+        if unknown:
+            raise UserError(f"{annotations} names the class {unknown[0]!r}, which {folder / 'train'} does not have")
+        return [(folder / split / "images" / image, number[name]) for image, name in lines]
+    different = set(entries(folder / split, folders=True)) ^ set(classes)
+    if different:
+        raise UserError(
+            f"the class {min(different)!r} is in only one of {folder / 'train'} and {folder / split}: {layout}"
+        )
+    found = []
+    for i, name in enumerate(classes):
+        place = folder / split / name
+        place = place / "images" if (place / "images").is_dir() else place
+        found += [(place / file, i) for file in entries(place, folders=False)]
+    return found
 
 
 def _decode_classification(spec: DataSpec) -> Callable:
@@ -277,7 +308,7 @@ def samples(spec: DataSpec, split: str, data_root: Path | None = None) -> list:
     """The samples of ``split`` (``train`` or ``val``) as listed on disk, not yet read."""
     root = spec.root(data_root)
     if spec.is_classification:
-        return _classification_samples(spec.source, root / spec.source.folder / split)
+        return _classification_samples(spec.source, root / spec.source.folder, split)
     return spec.source.splits[split](root)
 
 

@@ -13,7 +13,7 @@ from gcnlab.errors import UserError
 
 
 def check(name: str, data_root: Path | None = None) -> dict[str, Any]:
-    """Read every image and label of data set ``name`` once.
+    """Read every image and label of data set ``name``.
 
     Returns:
         ``root``, ``splits`` (images found and official count of each), ``complete`` (all counts are official),
@@ -40,7 +40,11 @@ def check(name: str, data_root: Path | None = None) -> dict[str, Any]:
     return report | details(source, found) | {"fingerprint": fingerprint(spec, data_root)}
 
 
-def _classes(_: ClassFolders, found: dict[str, list]) -> dict[str, Any]:
+def _classes(source: ClassFolders, found: dict[str, list]) -> dict[str, Any]:
+    empty = [split for split, listed in found.items() if not listed]
+    if empty:
+        raise UserError(f"the {empty[0]} split has no images: unpack the archive again")
+
     def read(sample: tuple[Path, int]) -> tuple[int, bytes, str]:
         path, _ = sample
         size = max(read_image(path).size)
@@ -50,7 +54,10 @@ def _classes(_: ClassFolders, found: dict[str, list]) -> dict[str, Any]:
         train, val = (list(pool.map(read, found[split])) for split in ("train", "val"))
     largest = max(size for size, _, _ in train + val)
     shared = {content for _, content, _ in train} & {content for _, content, _ in val}
-    sizes = {split: np.bincount([label for _, label in listed]) for split, listed in found.items()}
+    sizes = {
+        split: np.bincount([label for _, label in listed], minlength=len(source.classes))
+        for split, listed in found.items()
+    }
     per_class = {split: [int(counts.min()), int(counts.max())] for split, counts in sizes.items()}
     overlap = sorted(name for _, content, name in train if content in shared)
     return {"overlap": overlap, "largest": largest, "per_class": per_class}

@@ -37,8 +37,8 @@ class GCNBlock(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, k: int, width: int, stride: int = 1):
         super().__init__()
-        if k % 2 == 0:
-            raise ValueError(f"k = {k}: a kernel of even size has no centre; use an odd k")
+        if k < 1 or k % 2 == 0 or width < 1:
+            raise ValueError(f"k = {k}, width = {width}: a block needs an odd k and at least one channel")
 
         def branch(first: tuple[int, int], second: tuple[int, int]) -> nn.Sequential:
             layers: list[nn.Module] = []
@@ -88,7 +88,8 @@ class ResNet(Backbone):
     Args:
         depth: 18, 34, 50, 101 or 152.
         stride_in_1x1: halve the resolution in the first 1×1 convolution of a bottleneck, as the original ResNet and
-            the paper do, not in its 3×3 as torchvision does.
+            the paper do, not in its 3×3 as torchvision does. The tensors of the two have the same names and shapes:
+            that weights were trained with the other place cannot be seen from a file.
         gcn: stages (2 … 5) whose blocks become :class:`GCNBlock`, and their sizes (ResNet-GCN, Fig. 5).
     """
 

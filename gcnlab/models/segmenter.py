@@ -146,7 +146,10 @@ def _read_weights(weights: str | Path, backbone: str) -> tuple[dict[str, Tensor]
             if path.suffix == ".npz":
                 with np.load(path, allow_pickle=False) as arrays:
                     return {name: torch.from_numpy(arrays[name]) for name in arrays.files}, str(path)
-            return torch.load(path, map_location="cpu", weights_only=True), str(path)
+            state = torch.load(path, map_location="cpu", weights_only=True)
+            if not isinstance(state, dict):
+                raise TypeError("no dictionary of tensors")
+            return state, str(path)
         except FileNotFoundError:
             raise
         except Exception as error:  # a damaged or dangerous file can raise almost anything

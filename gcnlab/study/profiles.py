@@ -22,6 +22,7 @@ class Profile:
         template: the run that every variant of Tables 1–5 shares; head, k, m, refine and seed are filled in.
         pair: the same for Table 6, on a ResNet and on its GCN form: each starts from a Run that trains its backbone
             as a classifier, both under one recipe.
+        pair_name: what the ResNet of the pair is, in words.
         evidence: False where the numbers only show that the code runs.
         longer: name of the profile that differs in nothing but more steps, to see whether training had converged.
     """
@@ -30,6 +31,7 @@ class Profile:
     description: str
     template: Run
     pair: tuple[Run, Run]
+    pair_name: str
     evidence: bool = True
     longer: str | None = None
 
@@ -56,7 +58,7 @@ def _embedded(name: str, data: str, schedule: Schedule, pretraining: Schedule) -
     """The embedded setting: the small backbone, pre-trained on single shapes with seed 0 for all of Tables 1–5."""
     template = Run(name, DataSpec(data, side=64), "small", schedule, boundary_distance=3)
     pair = _pair(template, "small", DataSpec(f"imagenet:{data}", side=64), pretraining)
-    return {"template": pair[0], "pair": pair}
+    return {"template": pair[0], "pair": pair, "pair_name": "a ResNet of four basic blocks, 16 channels wide"}
 
 
 _PHOTOS = Run(
@@ -109,6 +111,7 @@ PROFILES = {
                 DataSpec("tiny-imagenet", side=64, resize=64, crop_area=0.25),
                 Schedule(3000, 128, lr=2e-3, warmup=100, weight_decay=1e-2, evaluations=3),
             ),
+            "a ResNet of four basic blocks, 32 channels wide, behind a stem of stride 2",
         ),
         Profile(
             "paper",
@@ -121,6 +124,7 @@ PROFILES = {
                 # He et al. 2016: 600,000 iterations, the rate a tenth twice
                 Schedule(600_000, 256, "sgd", lr=0.1, decay="step", momentum=0.9, weight_decay=1e-4, evaluations=10),
             ),
+            "ResNet-50",
         ),
     )
 }
@@ -137,6 +141,7 @@ PROFILES["shapes-long"] = Profile(
     "shapes with twice the steps, from the same pre-trained weights",
     _longer(_SHAPES.template),
     tuple(_longer(run) for run in _SHAPES.pair),
+    _SHAPES.pair_name,
 )
 
 

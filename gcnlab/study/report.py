@@ -51,11 +51,13 @@ def _setting(session: Session, table: str) -> str:
     template = session.profile.template
     text = f"Profile {session.profile.name}: {session.profile.description}."
     if table == "6":
-        resnet, gcn = session.profile.pair
-        data = resnet.weights.data
-        text += (
-            f" In this table the backbones are {resnet.backbone} for ResNet50 and {gcn.backbone} for ResNet50-GCN, "
-            f"both trained as classifiers on {data.name} ({data.side} px, {len(data.class_names)} classes), one recipe."
+        data = session.profile.pair[0].weights.data
+        name = {"imagenet": "ImageNet", "tiny-imagenet": "Tiny-ImageNet"}.get(data.name, "single shapes")
+        text = (
+            f"Profile {session.profile.name}. In this table ResNet50 stands for {session.profile.pair_name} and "
+            f"ResNet50-GCN for its GCN form (Table 11), both trained as classifiers on {name} ({data.side} px, "
+            f"{len(data.class_names)} classes) by one recipe and then as segmenters like the other tables' models. "
+            "Published: ResNet50 and ResNet50-GCN on ImageNet and VOC 2012 val."
         )
     if table == "5":
         text += f" Boundary: distance ≤ {template.boundary_distance:g} pixels of a {template.data.side}-pixel image."
@@ -138,9 +140,9 @@ def _page(session: Session, figures: dict[str, list[str]]) -> str:
     body = [
         f"<h1>Large Kernel Matters, reproduced: profile {profile.name}</h1>",
         f"<p>{html.escape(profile.description)}. {len(records)} runs ({runs}). ",
-        "Published numbers are VOC 2012 val with a ResNet-152: levels of another profile do not compare with them, ",
-        "directions and orders do. Every score is a mean ± standard deviation over n seeds; "
-        "what was not run says so.</p>",
+        "Published numbers are VOC 2012 val with a ResNet-152 (Table 6: ResNet-50, and ImageNet): levels of another ",
+        "profile do not compare with them, directions and orders do. ",
+        "Every score is a mean ± standard deviation over n seeds; what was not run says so.</p>",
         "<h2>Verdicts</h2>",
         _table(session.verdicts()),
         "".join(figures.get("overview", [])),
@@ -161,11 +163,11 @@ def _page(session: Session, figures: dict[str, list[str]]) -> str:
     body += [
         f"<h2>Table 11. {html.escape(published['title'])}</h2>",
         f"<p>{html.escape(published['question'])} <span class='note'>({html.escape(published['source'])})</span></p>",
-        "<p class='note'>Read off the built modules; the same for every profile. The paper counts convolutions only ",
-        "and prints 3700 MFlops for both.</p>",
+        "<p class='note'>Read off the built modules; the same for every profile. The paper prints 3700 MFlops of ",
+        "convolutions for both networks; neither count gives that.</p>",
         _table(architecture_table()),
         *figures.get("figure5", []),
-        f"<h3>The pair that profile {profile.name} trains in their place</h3>",
+        f"<h3>The pair that profile {profile.name} trains: {profile.pair_name} and its GCN form</h3>",
         _table(architecture_table(profile)),
     ]
     pictures = [*figures.get("examples", []), *figures.get("curves", [])]
@@ -221,7 +223,7 @@ def _origin(records: list[dict[str, Any]]) -> str:
 def architecture_table(profile: Profile | None = None) -> pd.DataFrame:
     """Table 11 for reading: the published layers beside the built ones; or the pair that ``profile`` trains.
 
-    The published total is that of the convolutions alone; without the classifier's 2 M ours is 3,856 M and 3,589 M.
+    The published total is that of the convolutions alone; in ours, batch norm counts with the convolution before it.
     """
     if profile is None:
         built = tables.architecture()
@@ -234,7 +236,7 @@ def architecture_table(profile: Profile | None = None) -> pd.DataFrame:
         part = built[title]
         if profile is None:
             total = next(c["value"] for c in paper.published("11")["cells"] if c["column"] == title)
-            shown[f"{title}, published"] = [row[key] for row in rows] + [f"{total:g} MFlops"]
+            shown[f"{title}, published"] = [row[key] for row in rows] + [f"{total:g} MFlops", ""]
         shown[f"{title}, built"] = part["layers"]
         shown[f"{title}, output"] = part["output size"]
         shown[f"{title}, parameters"] = [f"{n:,}" for n in part["parameters"]]
@@ -274,6 +276,13 @@ def readme_block(profile_names: tuple[str, ...] = ("shapes", "photos")) -> str:
             for cell in frame[(frame["metric"] == "miou") & (frame["row"] != "GCN")].itertuples():
                 score = score_text(cell.study_mean, cell.study_std, cell.study_n)
                 rows.append((f"{label}, k = {cell.k}", f"{cell.published:.1f}", score))
+        for cell in session.frame("6").itertuples():
+            if cell.metric != "top1_error":
+                label = {"ImageNet cls err": "top-5 error", "Seg. Score (Baseline)": "1×1 baseline"}.get(
+                    cell.row, "GCN + BR"
+                )
+                score = score_text(cell.study_mean, cell.study_std, cell.study_n)
+                rows.append((f"Table 6: {cell.column}, {label}", f"{cell.published:.1f}", score))
         columns = ["model", "published (VOC 2012 val)", f"reproduced ({name})"]
         parts.append(markdown(pd.DataFrame(rows, columns=columns).set_index("model")) + "\n")
         verdicts = session.verdicts()

@@ -252,7 +252,7 @@ def in_paper_form(frame: pd.DataFrame, labels: dict[str, str]) -> pd.DataFrame:
             cells = [score_text(*cell) if p else "" for cell, p in zip(scores.to_numpy(), present, strict=True)]
             line(row, metric, label, cells)
             shown = source if scores.iloc[:, 2].gt(0).any() else shown
-        if given and shown is not None:
+        if given and shown is not None and metric != "top5_error":  # of other images and classes: no difference
             change = by_column[f"{shown}_mean"] - by_column["published"]
             name = {"study": "study", "local": "your run"}[shown]
             line(row, metric, f"{name} − published", [f"{c:+.1f}" if pd.notna(c) else "" for c in change])

@@ -88,13 +88,15 @@ def architecture(pair: tuple[str, str] = tuple(PAPER_PAIR.values()), side: int =
         rows = [("×".join(map(str, c.output_size)), c.parameters, c.multiply_adds) for c in costs.values()]
         layers = [_describe(module) for module in components.values()]
         fc = classifier.fc
+        convolutions = ("", sum(row[1] for row in rows), sum(row[2] for row in rows))
         rows.append(("1×1", count_parameters(fc), fc.in_features * fc.out_features))
         layers.append(f"global average pool, {fc.out_features}-d fc, softmax")
-        total = [("", sum(row[1] for row in rows), sum(row[2] for row in rows))]
-        columns[title, "layers"] = [*layers, ""]
+        whole = ("", sum(row[1] for row in rows), sum(row[2] for row in rows))
+        columns[title, "layers"] = [*layers, "", ""]
         for i, what in enumerate(("output size", "parameters", "multiply-adds")):
-            columns[title, what] = [row[i] for row in rows + total]
-    return pd.DataFrame(columns, index=pd.Index([*components, "classifier", "whole network"], name="component"))
+            columns[title, what] = [row[i] for row in (*rows, convolutions, whole)]
+    names = [*components, "classifier", "convolutions", "whole network"]
+    return pd.DataFrame(columns, index=pd.Index(names, name="component"))
 
 
 def _describe(component: torch.nn.Module) -> str:

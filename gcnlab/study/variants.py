@@ -12,6 +12,7 @@ from gcnlab.study.experiment import Run
 from gcnlab.study.profiles import Profile
 
 TABLES = ("1", "2", "3", "4", "5", "6")  # those that runs fill
+PRETRAINING = "pretraining"  # names the classifiers of Table 6 alone
 BACKBONES = ("ResNet50", "ResNet50-GCN")  # the columns of Table 6, in the order of ``Profile.pair``
 
 
@@ -61,10 +62,10 @@ class Variant:
 
 
 def check_tables(names: list[str]) -> list[str]:
-    """``names`` without duplicates; ``UserError`` for one that is no table of this study."""
+    """``names`` without duplicates; ``UserError`` for one that is no table of this study, nor ``pretraining``."""
     for name in names:
-        if name not in TABLES:
-            raise UserError(f"unknown table {name!r}; choose one of {', '.join(TABLES)}")
+        if name not in (*TABLES, PRETRAINING):
+            raise UserError(f"unknown table {name!r}; choose one of {', '.join(TABLES)}, or {PRETRAINING}")
     return list(dict.fromkeys(names))
 
 
@@ -75,8 +76,14 @@ def variants(tables: tuple[str, ...] = TABLES) -> list[Variant]:
 
 
 def table_runs(tables: list[str], profile: Profile, seeds: list[int]) -> list[Run]:
-    """The distinct runs that fill ``tables``, all seeds of one variant together, in the tables' order."""
-    return list(dict.fromkeys(v.run(profile, s) for v in variants(tuple(check_tables(tables))) for s in seeds))
+    """The distinct runs that fill ``tables``, all seeds of one variant together, in the tables' order.
+
+    The name ``pretraining`` stands for the classifiers of Table 6 alone.
+    """
+    wanted: list[Variant] = []
+    for name in check_tables(tables):
+        wanted += [v for v in variants(("6",)) if v.head is None] if name == PRETRAINING else variants((name,))
+    return list(dict.fromkeys(variant.run(profile, seed) for variant in wanted for seed in seeds))
 
 
 def _run_of(record: dict[str, Any]) -> Run:
@@ -88,10 +95,11 @@ def _run_of(record: dict[str, Any]) -> Run:
 
 
 def current_records(profile: Profile, records: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The records that belong to a table as ``profile`` runs today, of one state of data and code.
+    """The records that belong to a table as ``profile`` runs today, of one state of data, code and starting weights.
 
-    Records of another schedule are stale; if there are several versions of one data set (fingerprints) or of the
-    code, only those of its newest record count, so that no cell averages over different experiments.
+    Records of another schedule are stale; if there are several versions of one data set (fingerprints), of the code
+    or of what runs start from, only those of the newest record count, so that no cell averages over different
+    experiments.
     """
 
     def state(record: dict[str, Any]) -> tuple[str, int]:
@@ -101,7 +109,18 @@ def current_records(profile: Profile, records: list[dict[str, Any]]) -> list[dic
     wanted = {variant.run(profile, seed) for variant in variants() for seed in {run.seed for run in runs}}
     fitting = sorted(((r, s) for r, s in zip(runs, records, strict=True) if r in wanted), key=_finished)
     newest = {run.data: state(record) for run, record in fitting}
-    counted = {id(record) for run, record in fitting if state(record) == newest[run.data]}
+    fitting = [(run, record) for run, record in fitting if state(record) == newest[run.data]]
+    keys = {record["key"] for _, record in fitting}
+    starts = {run.weights: record["weights"] for run, record in fitting if "weights" in record}
+
+    def has_current_start(run: Run, record: dict[str, Any]) -> bool:
+        if "weights" not in record:  # as the first records
+            return True
+        if isinstance(run.weights, Run) and run.weights.data in newest:
+            return record["weights"] in keys  # a pre-training that counts
+        return record["weights"] == starts[run.weights]
+
+    counted = {id(record) for run, record in fitting if has_current_start(run, record)}
     return [record for record in records if id(record) in counted]
 
 
