@@ -232,13 +232,15 @@ def architecture_table(profile: Profile | None = None) -> pd.DataFrame:
         built = tables.architecture(pair, data.side, len(data.class_names))
     shown = pd.DataFrame(index=built.index)
     rows = paper.published("11")["rows"]
+    shown["output size"] = built[variants.BACKBONES[0]]["output size"]  # the same for both
     for title, key in zip(variants.BACKBONES, ("resnet50", "resnet50_gcn"), strict=True):
         part = built[title]
-        if profile is None:
+        if profile is not None:
+            title = title.replace("50", "")
+        else:
             total = next(c["value"] for c in paper.published("11")["cells"] if c["column"] == title)
             shown[f"{title}, published"] = [row[key] for row in rows] + [f"{total:g} MFlops", ""]
         shown[f"{title}, built"] = part["layers"]
-        shown[f"{title}, output"] = part["output size"]
         shown[f"{title}, parameters"] = [f"{n:,}" for n in part["parameters"]]
         shown[f"{title}, multiply-adds"] = [f"{n / 1e6:,.1f}M" for n in part["multiply-adds"]]
     return shown
