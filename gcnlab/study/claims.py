@@ -90,6 +90,10 @@ class Scores:
         a, b = self.values(better, metric), self.values(worse, metric)
         return float(a.mean() - b.mean()), _margin(*self._spread(better, metric), len(a), len(b))
 
+    def margin(self) -> float | None:
+        """The margin of the difference in mIoU of two single runs of Tables 1–5."""
+        return _margin(*self._spread(_BASE, "miou"), 1, 1)
+
     def gain_over_gain(self, better: Variant, worse: Variant) -> tuple[float, float | None]:
         """How many more points the GCN form of the backbone gains in mIoU under ``worse`` than under ``better``.
 

@@ -5,6 +5,7 @@ import html
 from collections.abc import Iterator
 from contextlib import suppress
 from io import BytesIO
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -174,7 +175,8 @@ def _page(session: Session, figures: dict[str, list[str]]) -> str:
     body += ["<h2>Examples and training</h2>", *pictures] if pictures else []
     convergence = session.convergence()
     if convergence is not None:
-        body += [f"<h3>Would more steps change the order?</h3><p>{_order_kept(convergence)}</p>", _table(convergence)]
+        order = _order_kept(convergence, session.margin())
+        body += [f"<h3>Would more steps change the order?</h3><p>{html.escape(order)}</p>", _table(convergence)]
     body += ["<h2>What is compared</h2>", *(f for n in ("figure1", "figure2", "figure4") for f in figures.get(n, []))]
     body += ["<h3>Parameters and multiply-adds of the heads (2048 → 21, 16×16 map)</h3>", _table(complexity_table())]
     assumptions = pd.DataFrame(paper.assumptions())[["question", "choice", "reason", "source"]]
@@ -196,10 +198,23 @@ def _page(session: Session, figures: dict[str, list[str]]) -> str:
     )
 
 
-def _order_kept(convergence: pd.DataFrame) -> str:
+def _order_kept(convergence: pd.DataFrame, margin: float | None) -> str:
+    """Which pairs of variants that differ clearly after the profile's steps stand the other way round after more?"""
     before, after = convergence.iloc[:, 0], convergence.iloc[:, 1]
-    rank = before.corr(after, method="spearman")
-    return f"mIoU (%) of {len(convergence)} variants at two lengths of training: rank correlation {rank:.2f}."
+    text = (
+        f"mIoU (%) of {len(convergence)} variants at two lengths of training: "
+        f"rank correlation {before.corr(after, method='spearman'):.2f}."
+    )
+    if margin is None:
+        return text
+    clear = [(a, b) for a, b in permutations(convergence.index, 2) if before[a] - before[b] > margin]
+    turned = [f"{a} over {b}" for a, b in clear if after[a] <= after[b]]
+    text += (
+        f" {len(clear)} pairs differ by more than the margin of two single runs (±{margin:.1f}) at the shorter length; "
+    )
+    return text + (
+        f"turned round at the longer one: {', '.join(turned)}." if turned else "the longer one turns none round."
+    )
 
 
 def _table(frame: pd.DataFrame) -> str:

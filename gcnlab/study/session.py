@@ -164,6 +164,10 @@ class Session:
         frame["change"] = frame.iloc[:, 1] - frame.iloc[:, 0]
         return frame.sort_values(frame.columns[0]).rename_axis("variant").round(1)
 
+    def margin(self) -> float | None:
+        """Points of mIoU by which two single runs of Tables 1–5 must differ to differ clearly (see ``claims``)."""
+        return claims.Scores(self.profile, self.records, self.study_records).margin()
+
     def boundary_sensitivity(self) -> pd.DataFrame:
         """Boundary and internal accuracy (%) of the three models of Table 5 over the boundary distance (pixels)."""
         found = variants.variant_records(self.profile, self.records)
