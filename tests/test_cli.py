@@ -101,7 +101,7 @@ def test_options_that_are_not_there(arguments, named, call, places):
 def test_an_out_that_is_a_file(call, tmp_path):
     (tmp_path / "file").touch()
     code, _, err = call("run", "5", "--profile", "smoke", "--out", tmp_path / "file")
-    assert code == 2 and len(err.splitlines()) == 1 and f"--out {tmp_path / 'file'} cannot be written" in err
+    assert code == 2 and len(err.splitlines()) == 1 and f"--out {tmp_path / 'file'} is a file: name a folder" in err
 
 
 @pytest.mark.parametrize("command", [["status"], ["status", "--json"], ["report"], ["report", "--json"]])
@@ -259,7 +259,7 @@ def test_runs_train_without_jupyter(call, tmp_path):
     )
     done = python("-c", program, "run", "5", "--profile", "smoke", "--out", tmp_path)
     assert done.returncode == 0 and done.stderr == "", done.stderr
-    assert done.stdout.splitlines()[0] == "3 runs: 0 complete, 4 to train"
+    assert done.stdout.splitlines()[0] == "3 runs: 0 complete, 4 to train (1 of them pre-training)"
     assert len(list((tmp_path / "smoke" / "runs").glob("*.json"))) == 4
     code, out, _ = call("status", "--profile", "smoke", "--out", tmp_path)
     assert code == 0 and out.splitlines()[-1].startswith("4 of 23 runs complete")

@@ -42,7 +42,7 @@ def table(tables: str, coverage: str = "study") -> pd.DataFrame:
     is_count = (frame["metric"] == "parameters_k").to_numpy()
     for source, offset in (("study", 20), ("local", 20.5)):
         n = np.array([COVERAGE[coverage][source](i) for i in range(len(frame))]) * ~is_count
-        mean = frame["published"].fillna(60) - offset * ~is_count + np.arange(len(frame)) % 2
+        mean = (frame["published"].fillna(60) - offset * ~is_count + np.arange(len(frame)) % 2).abs()
         frame[f"{source}_mean"] = mean.where((n > 0) | is_count)
         frame[f"{source}_std"] = np.where(n >= 2, 0.4, np.nan)
         frame[f"{source}_n"] = n

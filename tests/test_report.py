@@ -132,13 +132,15 @@ def test_the_page_tells_profile_spread_verdicts_and_origin(written, monkeypatch)
 def test_files_name_what_was_not_run(written):
     lines = written.first["tables/table4.md"].decode().splitlines()
     title = "Table 4. The stack at k = 7 with fewer intermediate channels m."
-    assert lines[0] == f"{title} Profile shapes: {SHAPES.description}."
+    setting = f"Profile shapes: {SHAPES.description}. m is scaled to the 128 channels of the coarsest map: 128, 64, 13"
+    assert lines[0] == f"{title} {setting} were trained."
     mine = next(line for line in lines if "your run (shapes)" in line and "Stack" in line)
     assert mine.count("not run") == 2 and mine.count("(n=2)") == 1
     long = pd.read_csv(pd.io.common.BytesIO(written.first["tables/table4.csv"]))
     scores = long[(long["metric"] == "miou") & (long["row"] == "Stack")]
     assert list(scores["local_n"]) == [2, 0, 0] and list(scores["local_mean"].isna()) == [False, True, True]
     assert list(scores["study_n"]) == [0, 0, 0]
+    assert set(long["profile"]) == {"shapes"} and set(long["reproduced_on"]) == {SHAPES.description}
 
 
 @pytest.mark.slow
@@ -213,12 +215,12 @@ def test_only_the_text_between_the_marks_is_replaced(readme):
 
 def test_the_readme_shows_committed_records_with_n(readme):
     block = report.readme_block()
-    # per profile: Table 1 with 8 cells, GCN + BR, and 4 and 5 cells of the other heads
-    assert block.count("not run") == 2 * (8 + 1 + 4 + 5 + 6) and "shapes" in block and "photos" in block
+    # per profile: Table 1 with 8 cells, GCN + BR, and 4 and 5 cells of the other heads; Table 6 with 8
+    assert block.count("not run") == 2 * (8 + 1 + 4 + 5 + 8) and "shapes" in block and "photos" in block
     for record in some_records():
         results.write_record(record, results.COMMITTED)
     block = report.readme_block(("shapes",))
-    assert block.count("(n=2)") == 24 and "| GCN k = 15 | 74.5 |" in block and "not run" not in block
+    assert block.count("(n=2)") == 26 and "| GCN k = 15 | 74.5 |" in block and "not run" not in block
     results.write_record(some_records()[0] | {"metrics": some_records()[-2]["metrics"]}, results.LOCAL)
     assert report.readme_block(("shapes",)) == block, "a user's own records do not get in"
 

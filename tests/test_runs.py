@@ -533,7 +533,7 @@ def test_two_processes_give_the_same_numbers(smoke, tmp_path, monkeypatch):
     monkeypatch.setattr(runner.os, "sched_getaffinity", lambda _: {0, 1}, raising=False)
     log = []
     assert runner.run_all(smoke.runs, tmp_path, jobs=2, log=log.append) == []
-    assert log[0] == "3 runs: 0 complete, 4 to train"
+    assert log[0] == "3 runs: 0 complete, 4 to train (1 of them pre-training)"
     for run in smoke.runs:
         assert record_of(run, tmp_path)["metrics"] == record_of(run, smoke.out)["metrics"]
         assert same_weights(weights_of(run, tmp_path), weights_of(run, smoke.out))

@@ -55,7 +55,7 @@ def test_published_study_and_own_run_stand_below_each_other(places):
     keep(local, score("gcn", 5, 65.25), score("conv1x1", None, 58))
     table = Session("shapes").table("1")
     assert list(table.columns) == ["base", "3", "5", "7", "9", "11", "13", "15"]
-    sources = [PUBLISHED, STUDY, MINE, "your run − published"]
+    sources = [PUBLISHED, STUDY, MINE, "your run − published (other data)"]
     assert list(table.index) == [("GCN", "mIoU", source) for source in sources]
     published, study, mine, difference = (list(table.loc["GCN", "mIoU"].loc[source]) for source in sources)
     assert published == ["69.0", "70.1", "71.1", "72.8", "73.4", "73.7", "74.0", "74.5"]
@@ -71,8 +71,8 @@ def test_the_committed_study_shows_no_own_run(places):
     session = Session("shapes", out=committed)
     assert not session.own and session.local_records == [] and len(session.records) == 1
     table = session.table("1")
-    assert list(table.index.get_level_values("source")) == [PUBLISHED, STUDY, "study − published"]
-    assert table.loc[("GCN", "mIoU", "study − published"), "3"] == "-10.1"
+    assert list(table.index.get_level_values("source")) == [PUBLISHED, STUDY, "study − published (other data)"]
+    assert table.loc[("GCN", "mIoU", "study − published (other data)"), "3"] == "-10.1"
     assert Session("shapes", out=committed / "local").own
 
 
@@ -91,8 +91,8 @@ def test_table_5_has_one_column_per_measure(places):
         "GCN + BR": ["62.5 (n=1)", "92.0 (n=1)", "56.0 (n=1)"],
     }
     assert list(table.loc[("Baseline", PUBLISHED)]) == ["71.3", "93.9", "69.0"]
-    assert list(table.loc[("Baseline", "study − published")]) == ["-10.3", "-2.9", "-14.0"]
-    assert ("GCN", "study − published") not in table.index, "there is nothing to compare"
+    assert list(table.loc[("Baseline", "study − published (other data)")]) == ["-10.3", "-2.9", "-14.0"]
+    assert ("GCN", "study − published (other data)") not in table.index, "there is nothing to compare"
 
 
 def test_a_subset_of_the_data_is_called_one(places):
@@ -170,6 +170,9 @@ def test_a_folder_may_be_given_as_text_with_a_tilde(places, tmp_path, monkeypatc
     monkeypatch.setenv("HOME", str(tmp_path))
     keep(tmp_path / "mine", score("gcn", 15, 70))
     assert len(Session("shapes", out="~/mine").local_records) == 1
+    with pytest.raises(UserError, match="--data-root ~/data is no folder"):
+        Session("photos", data_root="~/data")
+    (tmp_path / "data").mkdir()
     assert Session("photos", data_root="~/data").data_root == tmp_path / "data"
 
 

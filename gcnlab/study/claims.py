@@ -243,7 +243,7 @@ def _backbone_gain(scores: Scores, variant: Variant) -> tuple[float, float | Non
 
 def _better_backbone(scores: Scores) -> tuple[str, str]:
     gain = _backbone_gain(scores, _BASE)
-    return _decide(*gain), f"{_points(*gain)}; published +5.5"
+    return _decide(*gain), f"{_points(*gain)}; published +5.5; judged is the gain, not its size"
 
 
 def _small_gain_remains(scores: Scores) -> tuple[str, str]:
@@ -253,7 +253,7 @@ def _small_gain_remains(scores: Scores) -> tuple[str, str]:
     verdict = FAILS if FAILS in words else HOLDS if words == {HOLDS} else UNDECIDED
     return verdict, (
         f"with GCN + BR {_points(*together)}, without {_points(*alone)}, {_points(*shrinks)} more; "
-        "published +0.2 and +5.5"
+        "published +0.2 and +5.5; small is judged as smaller than without"
     )
 
 

@@ -206,7 +206,7 @@ def gain_over_baseline(frame: pd.DataFrame, profile: str) -> Figure:
         ax.text(0.99, 0.1, text, transform=ax.transAxes, ha="right", size=11, color=GREY)
     ax.set(xlabel="kernel size k", ylabel="gain over the 1×1 baseline (points)")
     ax.set_xticks(sorted(set(curve["k"].dropna().astype(int))))
-    legend(figure, lines, _notes(scores), columns=1)
+    legend(figure, lines, _notes(scores).replace("± std", "± std of both cells"), columns=1)
     return figure
 
 
@@ -302,6 +302,8 @@ def _steps(panels: dict[str, pd.DataFrame], profile: str, published: str, notes:
     for ax, title in zip(axes[0], panels, strict=True):
         ax.set_title(title)
     _equal_span(axes.flat, top=0.5, bottom=0.25)
+    for ax in axes.flat:  # no score is below 0
+        ax.set_ylim(bottom=max(ax.get_ylim()[0], -0.06 * np.ptp(ax.get_ylim())))
     axes[0, 0].set_ylabel(f"{published}, %")
     axes[1, 0].set_ylabel(f"reproduced (profile {profile}), %")
     legend(figure, _handles(everything, profile, ACCENT), notes)
@@ -374,26 +376,25 @@ def published_against_reproduced(frame: pd.DataFrame, profile: str) -> Figure:
     A run that fills cells of several tables is counted once. Shown is the user's run, or the study if there is none.
     """
     scores = frame[frame["metric"] == "miou"]
-    if "backbone" in scores:  # Table 6 has other backbones, in the paper and here
-        scores = scores[scores["backbone"].isna()]
+    scores = scores[scores.get("backbone", pd.Series(None, scores.index, object)).isna()]  # Table 6 has others
     local = bool(scores["local_n"].gt(0).any())
-    scores = scores.assign(y=scores["local_mean" if local else "study_mean"], local=local)
-    scores = scores.dropna(subset=["published", "y"]).drop_duplicates(["published", "y"])
+    scores = scores.assign(**{n: scores[f"{'local' if local else 'study'}_{n}"] for n in ("mean", "std")})
+    scores = scores.dropna(subset=["published", "mean"]).drop_duplicates(["published", "mean"])
     rows = scores["row"].mask(scores["head"] == "conv1x1", "Baseline")
     figure, ((ax,),) = page(6, 5.2)
     for row, group in scores.groupby(rows, sort=False):
         color = ROW_COLORS.get(row, GREY)
-        faces = ["white" if local else color for local in group["local"]]
-        ax.scatter(group["published"], group["y"], s=40, c=faces, edgecolors=color)
-    order = scores["published"].corr(scores["y"], method="spearman") if len(scores) > 2 else np.nan
+        ax.scatter(group["published"], group["mean"], s=40, c="white" if local else color, edgecolors=color)
+        _spread(ax, *group[["published", "mean", "std"]].to_numpy(float).T, color)
+    order = scores["published"].corr(scores["mean"], method="spearman") if len(scores) > 2 else np.nan
     rank = f"Spearman ρ = {order:.2f}" if np.isfinite(order) else "too few cells to rank"
     if scores.empty:
         empty(ax)
     else:
         ax.set_title(f"{rank} (n = {len(scores)} cells)".replace("-", "−"))
     label = _label(scores, "local" if local else "study", profile) if len(scores) else f"on {profile} (not run)"
-    ax.set_xlabel("published mIoU on VOC 2012 val (%)\ndifferent data: levels differ, only the order compares")
-    ax.set_ylabel(f"mIoU (%) {label}")
+    below = "published mIoU on VOC 2012 val (%)\ndifferent data: levels differ, only the order compares"
+    ax.set(xlabel=below, ylabel=f"mIoU (%) {label}")
     dots = [Line2D([], [], color=ROW_COLORS.get(r, GREY), marker="o", linestyle="", label=r) for r in rows.unique()]
     legend(figure, dots, columns=5)
     return figure

@@ -36,7 +36,8 @@ def write_tables(session: Session, folder: Path) -> list[Path]:
         written.append(folder / name)
 
     for name in variants.TABLES:
-        write(f"table{name}.csv", session.frame(name).to_csv(index=False, float_format="%.4f", lineterminator="\n"))
+        frame = session.frame(name).assign(profile=session.profile.name, reproduced_on=session.profile.description)
+        write(f"table{name}.csv", frame.to_csv(index=False, float_format="%.4f", lineterminator="\n"))
         heading = f"Table {name}. {paper.published(name)['title']}. {_setting(session, name)}\n\n"
         write(f"table{name}.md", heading + markdown(session.table(name)))
     heading = f"Table 11. {paper.published('11')['title']}. Read off the built modules; no training, no profile.\n\n"
@@ -60,6 +61,10 @@ def _setting(session: Session, table: str) -> str:
             f"{len(data.class_names)} classes) by one recipe and then as segmenters like the other tables' models. "
             "Published: ResNet50 and ResNet50-GCN on ImageNet and VOC 2012 val."
         )
+    if table == "4":
+        top = session.profile.top_channels
+        sizes = ", ".join(f"{round(m * top / 2048)}" for m in (2048, 1024, 210))
+        text += f" m is scaled to the {top} channels of the coarsest map: {sizes} were trained."
     if table == "5":
         text += f" Boundary: distance ≤ {template.boundary_distance:g} pixels of a {template.data.side}-pixel image."
     return text
@@ -76,7 +81,7 @@ def figures(session: Session) -> Iterator[tuple[str, str, Any]]:
     """(file name, caption, matplotlib figure) of every figure that the records allow."""
     from gcnlab.study import diagrams, pictures, plots  # needs matplotlib, which the training core does without
 
-    label = session.profile.name
+    label = session.label(session.records)
     yield "figure1", "Fig. 1 redrawn: classification, segmentation, and GCN between them.", diagrams.figure1()
     yield "figure2", "Fig. 2 redrawn: the framework, the GCN block and boundary refinement.", diagrams.figure2()
     yield "figure4", "Fig. 4 redrawn: the four heads that the paper compares.", diagrams.figure4()
@@ -278,7 +283,8 @@ def readme_block(profile_names: tuple[str, ...] = ("shapes", "photos")) -> str:
     parts = []
     for name in profile_names:
         session = Session(name, out=results.COMMITTED)
-        parts.append(f"**Profile `{name}`**: {session.profile.description}.\n\n")
+        where = session.label(session.study_records)
+        parts.append(f"**Profile `{where}`**: {session.profile.description}.\n\n")
         rows = []
         for table in ("1", "5"):
             frame = session.frame(table)
@@ -293,18 +299,14 @@ def readme_block(profile_names: tuple[str, ...] = ("shapes", "photos")) -> str:
             for cell in frame[(frame["metric"] == "miou") & (frame["row"] != "GCN")].itertuples():
                 score = score_text(cell.study_mean, cell.study_std, cell.study_n)
                 rows.append((f"{label}, k = {cell.k}", f"{cell.published:.1f}", score))
-        for cell in session.frame("6").itertuples():
-            if cell.metric != "top1_error":
-                label = {"ImageNet cls err": "top-5 error", "Seg. Score (Baseline)": "1×1 baseline"}.get(
-                    cell.row, "GCN + BR"
-                )
-                score = score_text(cell.study_mean, cell.study_std, cell.study_n)
-                rows.append((f"Table 6: {cell.column}, {label}", f"{cell.published:.1f}", score))
-        columns = ["model", "published (VOC 2012 val)", f"reproduced ({name})"]
+        columns = ["model", "published (VOC 2012 val)", f"reproduced ({where})"]
         parts.append(markdown(pd.DataFrame(rows, columns=columns).set_index("model")) + "\n")
+        parts.append(f"{_setting(session, '6')}\n\n{markdown(session.table('6'))}\n")
         verdicts = session.verdicts()
         verdict = verdicts.columns[1]
         parts.append(markdown(verdicts[verdicts[verdict] != "not run"]) + "\n")
+        missing = ", ".join(str(number) for number in verdicts.index[verdicts[verdict] == "not run"])
+        parts.append(f"Not run yet: claims {missing}.\n\n" if missing else "")
     return "".join(parts)
 
 

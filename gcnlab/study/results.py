@@ -17,6 +17,10 @@ from gcnlab.errors import UserError
 COMMITTED = Path(__file__).resolve().parents[2] / "results"
 LOCAL = COMMITTED / "local"
 # What every record has; see gcnlab.study.experiment.execute.
+METRICS = {
+    "segmentation": {"miou", "boundary_accuracy", "internal_accuracy"},
+    "pretraining": {"top1_error", "top5_error"},
+}
 FIELDS = {"key", "name", "config", "metrics", "history", "data", "seconds", "device", "precision", "versions",
           "training_version", "commit", "dirty", "finished"}  # fmt: skip
 
@@ -74,6 +78,7 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         record = dict(json.loads(path.read_text(encoding="utf-8")))
         missing = FIELDS - record.keys()
+        missing |= METRICS[record["config"]["study"]] - record["metrics"].keys() if not missing else set()
         if missing:
             raise ValueError(f"lacks {', '.join(sorted(missing))}")
     except (ValueError, KeyError, TypeError, OSError) as error:

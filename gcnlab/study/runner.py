@@ -115,7 +115,9 @@ def run_all(
     """
     waves = plan(runs, out, data_root)
     remaining = [run for wave in waves for run in wave]
-    log(f"{len(runs)} runs: {sum(is_complete(r, out, data_root) for r in runs)} complete, {len(remaining)} to train")
+    before = len(set(remaining) - set(runs))
+    log(f"{len(runs)} runs: {sum(is_complete(r, out, data_root) for r in runs)} complete, {len(remaining)} to train"
+        + f" ({before} of them pre-training)" * bool(before))  # fmt: skip
     if not remaining:
         return []
     check_ready(remaining, out, data_root, jobs)

@@ -49,7 +49,13 @@ class Session:
         self.profile = profiles.get(profile)
         self.seeds, self.jobs = seeds, jobs
         self.data_root = None if data_root is None else Path(data_root).expanduser().resolve()
+        if self.data_root is not None and not self.data_root.is_dir():
+            raise UserError(
+                f"--data-root {data_root} is no folder: name the one that holds the data (README, Real data)"
+            )
         self.out = (Path(out).expanduser() if out else results.LOCAL).resolve()
+        if self.out.exists() and not self.out.is_dir():
+            raise UserError(f"--out {out} is a file: name a folder")
 
     @property
     def own(self) -> bool:
@@ -101,12 +107,12 @@ class Session:
 
     def table(self, name: str) -> pd.DataFrame:
         """Table ``name`` in the paper's form: published, committed study, own run, and their difference."""
-        labels = {"study": f"study ({self._label(self.study_records)})"}
+        labels = {"study": f"study ({self.label(self.study_records)})"}
         if self.own:
-            labels["local"] = f"your run ({self._label(self.local_records)})"
+            labels["local"] = f"your run ({self.label(self.local_records)})"
         return in_paper_form(self.frame(name), labels)
 
-    def _label(self, records: list[dict[str, Any]]) -> str:
+    def label(self, records: list[dict[str, Any]]) -> str:
         """The profile's name, and whether its data are only a part of the official ones."""
         return self.profile.name + ", subset" * any(record["data"]["subset"] for record in records)
 
@@ -117,9 +123,9 @@ class Session:
         study's spread.
         """
         study, local = self.study_records, self.local_records
-        sources = {f"study ({self._label(study)})": study} if study or not local else {}
+        sources = {f"study ({self.label(study)})": study} if study or not local else {}
         if local:
-            sources[f"your run ({self._label(local)})"] = local
+            sources[f"your run ({self.label(local)})"] = local
         frame = pd.DataFrame({"claim": [c["id"] for c in paper.claims() if not ids or c["id"] in ids]})
         frame["the paper says"] = [c["claim"] for c in paper.claims() if not ids or c["id"] in ids]
         for source, records in sources.items():
@@ -259,7 +265,8 @@ def in_paper_form(frame: pd.DataFrame, labels: dict[str, str]) -> pd.DataFrame:
         if given and shown is not None and metric != "top5_error":  # of other images and classes: no difference
             change = by_column[f"{shown}_mean"] - by_column["published"]
             name = {"study": "study", "local": "your run"}[shown]
-            line(row, metric, f"{name} − published", [f"{c:+.1f}" if pd.notna(c) else "" for c in change])
+            other = "" if "(paper)" in labels["study"] else " (other data)"
+            line(row, metric, f"{name} − published{other}", [f"{c:+.1f}" if pd.notna(c) else "" for c in change])
     names = ["model", "measure", "source"]
     out = pd.DataFrame(lines, columns=columns, index=pd.MultiIndex.from_tuples(index, names=names))
     return out.droplevel("measure") if settings == "metric" else out
