@@ -193,7 +193,7 @@ def test_parameters_take_effect(tmp_path, one_thread):
     assert "seeds = 2" in "".join(tags["injected-parameters"]["source"])
     outputs = [output for cell in executed["cells"] for output in cell.get("outputs", [])]
     assert all(output["output_type"] != "error" for output in outputs)
-    assert "(n=2)" in json.dumps(outputs) and sum("image/png" in o.get("data", {}) for o in outputs) == 3
+    assert "(n=2)" in json.dumps(outputs) and sum("image/png" in o.get("data", {}) for o in outputs) == 4
     assert page == tmp_path / "executed" / "01_kernel_size.html"
     html = page.read_text(encoding="utf-8")
     assert "Does a larger kernel help?" in html and "(n=2)" in html and "data:image/png;base64," in html

@@ -307,6 +307,13 @@ def test_records_come_back_by_variant():
     assert config.variant == "stack-k7-m64" and config.seed == 2
 
 
+def test_titles_tell_the_variants_of_a_table_apart():
+    titles = {table: [v.title for v in variants.variants((table,)) if v.head] for table in variants.TABLES}
+    assert titles["1"][:2] == ["1×1", "GCN 3"] and titles["5"] == ["1×1", "GCN 15", "GCN 15 + BR"]
+    assert titles["2"][-1] == "9×9" and titles["4"] == ["stack 7", "stack 7, m/2", "stack 7, m/10", "GCN 7"]
+    assert all(len(set(found)) == len(found) for table, found in titles.items() if table != "6")
+
+
 # --- parameters and multiply-adds ----------------------------------------------------------------
 
 

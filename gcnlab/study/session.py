@@ -185,17 +185,18 @@ class Session:
                     rows.append((name, float(distance), record["config"]["seed"], *accuracies))
         return pd.DataFrame(rows, columns=["model", "distance", "seed", "boundary_accuracy", "internal_accuracy"])
 
-    def examples(self, count: int = 5, trained: bool = True) -> dict[str, Any]:
-        """Images, truths and predictions of the three models of Table 5, as :func:`pictures.qualitative` takes them.
+    def examples(self, count: int = 5, trained: bool = True, table: str = "5") -> dict[str, Any]:
+        """Images, truths and predictions of the models of ``table``, as :func:`pictures.qualitative` takes them.
 
         The examples are evenly spaced over the validation list, not chosen by eye. With ``trained`` false there are
         no predictions. ``UserError`` when the weights of these runs are not below ``out``.
         """
         spec = self.profile.template.data
-        models = {name: v.run(self.profile, 0) for name, v in _TABLE5.items()} if trained else {}
+        wanted = _TABLE5 if table == "5" else {v.title: v for v in variants.variants((table,)) if v.head}
+        models = {name: v.run(self.profile, 0) for name, v in wanted.items()} if trained else {}
         for run in models.values():
             if not any((self.out / self.profile.name / "weights").glob(f"{run.name}-*.pt")):
-                raise UserError(f"{run.name} was not trained below {self.out}: train Table 5 first")
+                raise UserError(f"{run.name} was not trained below {self.out}: train Table {table} first")
         split = data.load(spec, "val", self.data_root)
         picked = [split[int(i)] for i in np.linspace(0, len(split) - 1, count)]
         device = pick_device()

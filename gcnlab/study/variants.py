@@ -48,6 +48,13 @@ class Variant:
         values = {name: None if pd.isna(value) else value for name, value in values.items()}
         return cls(**values | {"k": values["k"] and int(values["k"]), "refine": bool(values["refine"])})
 
+    @property
+    def title(self) -> str:
+        """What a reader calls it, such as ``GCN 15`` or ``stack 7, m/2``."""
+        names = {None: "classifier", "conv1x1": "1×1", "gcn": "GCN", "conv": f"{self.k}×{self.k}", "stack": "stack"}
+        parts = names[self.head] + (f" {self.k}" if self.head in ("gcn", "stack") else "") + " + BR" * self.refine
+        return parts + (f", m/{1 / self.m_ratio:.0f}" if self.m_ratio else "")
+
     def run(self, profile: Profile, seed: int) -> Run:
         """This variant in ``profile``. In Table 6 the pre-training has the same seed as what starts from it; in all
         other tables every seed starts from the same weights."""
