@@ -359,6 +359,8 @@ def test_variants_that_clearly_change_their_order_with_more_steps_are_named():
     frame = pd.DataFrame({"800 steps": [50.0, 60.0, 61.0, 70.0], "1600 steps": [66.0, 65.0, 64.0, 80.0]}, list("abcd"))
     text = report._order_kept(frame, 2.0)
     assert "of 4 variants" in text and "rank correlation 0.20" in text and "5 pairs" in text and "(±2.0)" in text
-    assert "turned round at the longer one: b over a, c over a." in text, "b and c do not differ clearly at first"
+    assert "turned round at the longer one: b over a (then -1.0), c over a (then -2.0)." in text, (
+        "b and c do not differ clearly at first"
+    )
     assert report._order_kept(frame, 30.0).endswith("the longer one turns none round.")
     assert "pairs" not in report._order_kept(frame, None), "one seed has no margin"

@@ -213,7 +213,7 @@ def _order_kept(convergence: pd.DataFrame, margin: float | None) -> str:
     if margin is None:
         return text
     clear = [(a, b) for a, b in permutations(convergence.index, 2) if before[a] - before[b] > margin]
-    turned = [f"{a} over {b}" for a, b in clear if after[a] <= after[b]]
+    turned = [f"{a} over {b} (then {after[a] - after[b]:+.1f})" for a, b in clear if after[a] <= after[b]]
     text += (
         f" {len(clear)} pairs differ by more than the margin of two single runs (±{margin:.1f}) at the shorter length; "
     )
