@@ -251,3 +251,11 @@ def test_the_model_is_left_as_it_was():
 def test_impossible_maps_are_refused(arguments, named):
     with pytest.raises(ValueError, match=named):
         occlusion_map(Toy(), picture(40, 50), **{"point": (3, 3), "log": None, **arguments})
+
+
+def test_points_outside_are_refused_by_all_fields_and_numpys_integers_are_points():
+    image = picture(40, 50)
+    for act in (lambda p: theoretical_field(Toy(), (40, 50), p), lambda p: gradient_map(Toy(), image[None], p)):
+        with pytest.raises(ValueError, match="is not in an image of 40 rows"):
+            act((-1, 3))
+        assert torch.equal(act(tuple(np.array([4, 5]))), act((4, 5)))

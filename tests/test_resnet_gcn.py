@@ -9,7 +9,7 @@ import torchvision
 from torch import nn
 
 from gcnlab import paper
-from gcnlab.evaluation import count_multiply_adds, count_parameters
+from gcnlab.evaluation import count_multiply_adds, count_parameters, theoretical_field
 from gcnlab.models import build_classifier, build_segmenter
 from gcnlab.models.backbones import BACKBONES, GCNBlock, GCNStage, ResNet, SmallResNet, build_backbone, resnet50_gcn
 from gcnlab.study import profiles, results, runner, tables, variants
@@ -132,16 +132,7 @@ def test_a_block_is_relu_of_shortcut_plus_projected_sum_of_branches():
 
 
 def test_a_block_reaches_k_by_k():
-    block = GCNBlock(3, 3, 7, 4).eval()
-    with torch.no_grad():
-        for module in block.modules():
-            if isinstance(module, nn.Conv2d):
-                module.weight.abs_()
-            elif isinstance(module, nn.BatchNorm2d):
-                module.bias.fill_(1.0)  # every ReLU is open
-    x = torch.zeros(1, 3, 15, 15, requires_grad=True)
-    block(x)[..., 7, 7].sum().backward()
-    seen = x.grad[0].ne(0).any(0)
+    seen = theoretical_field(GCNBlock(3, 3, 7, 4), (15, 15), (7, 7))
     assert seen[4:11, 4:11].all() and seen.sum() == 49
 
 

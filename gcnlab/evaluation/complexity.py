@@ -39,8 +39,8 @@ def component_costs(components: Mapping[str, nn.Module], input_shape: tuple[int,
     costs = {}
     x = torch.empty(input_shape, device="meta")
     for name, component in components.items():
-        module = deepcopy(component).to("meta").eval()
-        with FlopCounterMode(display=False) as counter, torch.no_grad():
-            x = module(x)
-        costs[name] = Cost(tuple(x.shape[-2:]), count_parameters(component), counter.get_total_flops() // 2)
+        multiply_adds = count_multiply_adds(component, tuple(x.shape))
+        with torch.no_grad():
+            x = deepcopy(component).to("meta").eval()(x)
+        costs[name] = Cost(tuple(x.shape[-2:]), count_parameters(component), multiply_adds)
     return costs

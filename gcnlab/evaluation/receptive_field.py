@@ -22,7 +22,7 @@ FILLS = ("mean", "black", "noise")
 def predicted_class(model: nn.Module, image: Tensor, point: tuple[int, int]) -> int:
     """The class with the highest score at ``point`` of ``image`` (3, H, W)."""
     with _evaluating(model), torch.no_grad():
-        return int(model(image[None].to(_device(model)))[0, :, *_checked(point, image)].argmax())
+        return int(model(image[None].to(_device(model)))[0, :, *_checked(point, image.shape[-2:])].argmax())
 
 
 def occlusion_map(
@@ -74,7 +74,7 @@ def occlusion_falls(
 
     The windows are captum's: they begin at multiples of ``stride``, and those that reach over the edge are cut.
     """
-    row, column = _checked(point, image)
+    row, column = _checked(point, image.shape[-2:])
     fills = (fill,) if isinstance(fill, str) else tuple(fill)
     if not fills or set(fills) - set(FILLS):
         raise ValueError(f"unknown fill {fill!r}; choose of {', '.join(FILLS)}")
@@ -125,11 +125,11 @@ def gradient_map(
     Returns:
         Σ over channels of |∂ score / ∂ pixel|, for pixels in [0, 1], averaged over the images.
     """
-    points = [point] * len(images) if isinstance(point[0], int) else list(point)
+    points = [point] * len(images) if np.ndim(point) == 1 else list(point)
     device, total = _device(model), torch.zeros(images.shape[-2:])
     with _evaluating(model), torch.enable_grad():
         for image, place in zip(images, points, strict=True):
-            row, column = _checked(place, image)
+            row, column = _checked(place, image.shape[-2:])
             pixels = image.to(device).float() / (255 if image.dtype == torch.uint8 else 1)
             pixels.requires_grad_()
             scores = model(pixels[None])[0, :, row, column]
@@ -144,10 +144,11 @@ def theoretical_field(model: nn.Module, size: tuple[int, int], point: tuple[int,
 
     For networks of convolutions, pooling, batch norm and ReLU, such as every model of this package.
     """
+    row, column = _checked(point, size)
     twin = positive_twin(model)
     pixels = torch.ones(1, 3, *size, dtype=torch.double, requires_grad=True)
     with torch.enable_grad():
-        (gradient,) = torch.autograd.grad(twin(pixels)[..., point[0], point[1]].sum(), pixels)
+        (gradient,) = torch.autograd.grad(twin(pixels)[..., row, column].sum(), pixels)
     return gradient[0].ne(0).any(0)
 
 
@@ -189,8 +190,8 @@ def _filling(name: str, image: Tensor) -> Tensor:
     return colour.to(image.dtype) if image.dtype == torch.uint8 else colour / 255
 
 
-def _checked(point: tuple[int, int], image: Tensor) -> tuple[int, int]:
-    height, width = image.shape[-2:]
+def _checked(point: tuple[int, int], size: Sequence[int]) -> tuple[int, int]:
+    height, width = size
     row, column = point
     if not (0 <= row < height and 0 <= column < width):
         raise ValueError(f"point {point} is not in an image of {height} rows and {width} columns")

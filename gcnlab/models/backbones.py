@@ -5,6 +5,7 @@ normalised images ``(N, 3, H, W)``, H and W multiples of ``strides[-1]``, to fou
 ``(N, channels[i], H / strides[i], W / strides[i])``.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import ClassVar, NamedTuple
@@ -62,15 +63,15 @@ def _shortcut(in_channels: int, out_channels: int, stride: int) -> nn.Module | N
     return nn.Sequential(nn.Conv2d(in_channels, out_channels, 1, stride, bias=False), nn.BatchNorm2d(out_channels))
 
 
-class Backbone(nn.Module):
+class Backbone(nn.Module, ABC):
     """A chain of four parts, each of which ends in a tap; see the module for its contract."""
 
     strides: tuple[int, int, int, int]
     channels: tuple[int, int, int, int]
 
+    @abstractmethod
     def parts(self) -> list[nn.Module]:
         """The modules from the image to res-2, from there to res-3, and so on."""
-        raise NotImplementedError
 
     def forward(self, x: Tensor) -> list[Tensor]:
         taps = []
