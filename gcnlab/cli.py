@@ -18,7 +18,7 @@ from gcnlab.data.check import check, describe
 from gcnlab.data.voc import LAYOUT
 from gcnlab.errors import UserError
 from gcnlab.study import notebooks, profiles, results, runner, tables, variants
-from gcnlab.study.experiment import Run
+from gcnlab.study.run import Run
 from gcnlab.study.session import Session, score_text
 
 

@@ -13,7 +13,7 @@ import pytest
 from gcnlab.cli import main
 from gcnlab.errors import UserError
 from gcnlab.study import notebooks, profiles, report, results, runner, variants
-from gcnlab.study.experiment import run_key
+from gcnlab.study.run import run_key
 
 ROOT = Path(__file__).resolve().parents[1]
 RUN_ALL = ROOT / "run_all.sh"

@@ -21,7 +21,7 @@ from gcnlab.models import BoundaryRefinement, build_classifier, build_head, buil
 from gcnlab.models.backbones import BACKBONES, Normalize, build_backbone, load_matching
 from gcnlab.models.segmenter import Upsample2x
 from gcnlab.study import profiles, variants
-from gcnlab.study.experiment import build_model
+from gcnlab.study.run import build_model
 from gcnlab.training import Schedule, autocast, best_precision, make_step
 
 CLASSES = 5

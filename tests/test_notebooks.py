@@ -10,7 +10,7 @@ from papermill import PapermillExecutionError
 
 from gcnlab.errors import UserError
 from gcnlab.study import notebooks, profiles, results, variants
-from gcnlab.study.experiment import run_key
+from gcnlab.study.run import run_key
 
 NOTEBOOKS = {path.name[:2]: path for path in sorted(notebooks.FOLDER.glob("*.ipynb"))}
 START, OVERVIEW = min(NOTEBOOKS), max(NOTEBOOKS)

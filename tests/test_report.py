@@ -14,7 +14,7 @@ from test_tables import made
 
 from gcnlab.errors import UserError
 from gcnlab.study import diagrams, pictures, plots, profiles, report, results, variants
-from gcnlab.study.experiment import Run
+from gcnlab.study.run import Run
 from gcnlab.study.session import Session
 
 COMMITTED = results.COMMITTED

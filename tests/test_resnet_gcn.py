@@ -13,7 +13,8 @@ from gcnlab.evaluation import count_multiply_adds, count_parameters, theoretical
 from gcnlab.models import build_classifier, build_segmenter
 from gcnlab.models.backbones import BACKBONES, GCNBlock, GCNStage, ResNet, SmallResNet, build_backbone, resnet50_gcn
 from gcnlab.study import profiles, results, runner, tables, variants
-from gcnlab.study.experiment import execute, run_key
+from gcnlab.study.experiment import execute
+from gcnlab.study.run import run_key
 
 PAIRS = [("resnet50_v1", "resnet50_gcn"), ("small", "small_gcn"), ("medium", "medium_gcn")]
 

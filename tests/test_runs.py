@@ -21,7 +21,8 @@ from gcnlab.data import DataSpec, catalog, voc
 from gcnlab.errors import UserError
 from gcnlab.evaluation.inference import score_segmentation
 from gcnlab.study import experiment, profiles, results, runner, variants
-from gcnlab.study.experiment import Run, load_model, run_key
+from gcnlab.study import run as run_module
+from gcnlab.study.run import Run, build_model, load_model, run_key
 from gcnlab.training import Schedule, autocast
 
 SMOKE = profiles.get("smoke")
@@ -132,7 +133,7 @@ def test_the_key_follows_data_weights_and_version(layout, tmp_path, monkeypatch)
     keys = [run_key(run, root) for root in roots]
     assert keys[0] == keys[1]
     assert len({*keys}) == 3
-    monkeypatch.setattr(experiment, "TRAINING_VERSION", experiment.TRAINING_VERSION + 1)
+    monkeypatch.setattr(run_module, "TRAINING_VERSION", run_module.TRAINING_VERSION + 1)
     assert run_key(run, roots[0]) not in keys
 
 
@@ -299,14 +300,14 @@ def test_weights_that_were_not_kept_are_a_user_error(smoke, caught):
 def test_segmenters_start_from_the_pre_trained_backbone(smoke):
     before = weights_of(SMOKE.template.weights, smoke.out)
     path = results.weights_path(smoke.out, "smoke", SMOKE.template.weights.name, run_key(SMOKE.template.weights))
-    model = experiment.build_model(smoke.runs[0], path)
+    model = build_model(smoke.runs[0], path)
     state = model.state_dict()
     assert all(torch.equal(state[name], before[name]) for name in before if name.startswith("backbone."))
 
 
 def test_seeds_and_their_new_layers():
     def head(seed):
-        return experiment.build_model(quick(seed=seed)).heads[0].left[0].weight
+        return build_model(quick(seed=seed)).heads[0].left[0].weight
 
     assert torch.equal(head(0), head(0)) and not torch.equal(head(0), head(1))
 
@@ -499,7 +500,7 @@ def test_a_damaged_image_is_found_before_training(in_memory, layout, tmp_path, m
 def test_run_on_a_data_root_with_weights(layout, tmp_path):
     root = shutil.copytree(layout, tmp_path / "data")
     torch.manual_seed(5)
-    start = experiment.build_segmenter("gcn", 3, backbone="small").backbone
+    start = run_module.build_segmenter("gcn", 3, backbone="small").backbone
     np.savez(root / "start.npz", **{name: tensor.numpy() for name, tensor in start.state_dict().items()})
     spec = DataSpec("voc", side=64, classes=tuple(range(8)))
     still = Schedule(1, 2, backbone_lr=0.0, weight_decay=0.0)

@@ -11,7 +11,7 @@ import pytest
 from gcnlab import paper
 from gcnlab.errors import UserError
 from gcnlab.study import profiles, results, tables, variants
-from gcnlab.study.experiment import Run
+from gcnlab.study.run import Run
 
 SHAPES = profiles.get("shapes")
 TOPS = {"small": 128, "squeezenet1_1": 512, "resnet152": 2048}  # channels of the coarsest map

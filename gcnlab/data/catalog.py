@@ -1,81 +1,24 @@
 """Name → data set: which samples, how they are read, and a fingerprint of exactly those files."""
 
 import hashlib
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from gcnlab.data import shapes, voc
-from gcnlab.data.readers import class_map, read_image, read_label, read_list
-from gcnlab.data.transforms import centre_crop, pad_to_square, random_crop, random_flip, resize_long_side
+from gcnlab.data.readers import Sample, class_map, read_image
+from gcnlab.data.sources import SOURCES, ClassFolders, Source, classification_samples
+from gcnlab.data.transforms import centre_crop, crop_part, pad, random_crop, random_flip, resize_long_side
 from gcnlab.errors import UserError
 
 MEMORY_LIMIT = 4 << 30  # bytes: a split that fits is decoded once and kept, a larger one is decoded as it is used
 LARGE = 100_000  # images: beyond, files are not read before the work starts; names and sizes are all that is checked
-
-
-@dataclass(frozen=True)
-class Source:
-    """A segmentation data set: its splits, its classes, and where it comes from.
-
-    ``train`` and ``val`` are what runs use; further splits are parts that a check counts.
-    """
-
-    splits: dict[str, Callable[[Path], list[voc.Sample]]]
-    classes: tuple[str, ...]
-    official_counts: dict[str, int]
-    default_root: Callable[[], Path] | None = None  # generated data know their own place
-
-
-_VOC_SPLITS = {
-    "VOC train": lambda root: voc.voc_samples(root, "train"),
-    "SBD": voc.sbd_samples,
-    "train": voc.train_aug_samples,
-    "val": lambda root: voc.voc_samples(root, "val"),
-}
-
-
-@dataclass(frozen=True)
-class ClassFolders:
-    """A classification data set in the ImageNet layout: ``<root>/<folder>/{train,val}/<class>/<image>``.
-
-    Tiny-ImageNet's own layout is read too: ``train/<class>/images/<image>``, ``val/images/<image>`` and
-    ``val/val_annotations.txt``.
-    """
-
-    folder: str
-    classes: tuple[str, ...]
-    official_counts: dict[str, int]
-    default_root: Callable[[], Path] | None = None
-
-
-def _generated(name: str, sizes: shapes.Sizes) -> dict[str, Source | ClassFolders]:
-    """The embedded segmentation data, and the single shapes that stand in for ImageNet."""
-    # SBD lists one image of VOC train and one of VOC val besides its own, see shapes.write
-    counts = {"VOC train": sizes.train, "SBD": sizes.extra + 2, "train": sizes.train + sizes.extra, "val": sizes.val}
-    singles = {"train": sizes.single_train, "val": sizes.single_val}
-    return {
-        name: Source(_VOC_SPLITS, shapes.CLASSES, counts, lambda: shapes.root(sizes)),
-        f"imagenet:{name}": ClassFolders("imagenet", shapes.CLASSES[1:], singles, lambda: shapes.root(sizes)),
-    }
-
-
-# The counts of VOC are those of section 4 of the paper, of SBD those of its release; train is VOC train ∪ SBD − val.
-SOURCES: dict[str, Source | ClassFolders] = {
-    "voc": Source(_VOC_SPLITS, voc.CLASSES, {"VOC train": 1464, "SBD": 11355, "train": 10582, "val": 1449}),
-    "imagenet": ClassFolders("imagenet", tuple(map(str, range(1000))), {"train": 1_281_167, "val": 50_000}),
-    "tiny-imagenet": ClassFolders("tiny-imagenet", tuple(map(str, range(200))), {"train": 100_000, "val": 10_000}),
-    **_generated("shapes", shapes.FULL),
-    **_generated("shapes-tiny", shapes.TINY),
-}
 
 
 @dataclass(frozen=True)
@@ -84,7 +27,10 @@ class DataSpec:
 
     Args:
         name: a name of ``SOURCES``.
-        side: images are padded, or cropped, to ``side`` × ``side`` pixels.
+        side: images are padded to ``side`` × ``side`` pixels, or to a width of ``side`` and a height of ``height``.
+        height: None: as ``side``.
+        images: train on so many images only, evenly spaced over the list.
+        crop: segmentation only: training takes random crops of ``crop`` × ``crop`` pixels.
         long_side: scale the longer image side to this many pixels first; None keeps the size.
         classes: ids to score, renumbered 0, 1, …; all others become void. None keeps every class.
         resize: classification only: scale the shorter image side to this and cut out the centre, for evaluation.
@@ -98,12 +44,22 @@ class DataSpec:
     classes: tuple[int, ...] | None = None
     resize: int | None = None
     crop_area: float | None = None
+    height: int | None = None
+    crop: int | None = None
+    images: int | None = None
 
     def __post_init__(self):
         if self.name not in SOURCES:
             raise UserError(f"unknown data set {self.name!r}; choose one of {', '.join(SOURCES)}")
         if (self.resize is None) != (self.crop_area is None):
             raise UserError("resize and crop_area belong together: set both or none")
+        if self.crop is not None and self.crop > min(self.canvas):
+            raise UserError(f"crop {self.crop} does not fit into {self.canvas[1]}×{self.canvas[0]} pixels")
+
+    @property
+    def canvas(self) -> tuple[int, int]:
+        """(height, width) to which images are padded."""
+        return self.height or self.side, self.side
 
     @property
     def is_classification(self) -> bool:
@@ -124,21 +80,21 @@ class DataSpec:
         if self.source.default_root is not None:
             return self.source.default_root()
         if data_root is None:
-            holds = f"{self.source.folder}/" if self.is_classification else "VOCdevkit/ and benchmark_RELEASE/"
-            raise UserError(f"data set {self.name!r} needs --data-root DIR, the folder that holds {holds}")
+            raise UserError(f"data set {self.name!r} needs --data-root DIR, the folder that holds {self.source.holds}")
         return data_root
 
 
 class Split:
-    """One split, prepared: ``split[i]`` → image (3, S, S) uint8, label, and the unpadded (height, width).
+    """One split, prepared: ``split[i]`` → image (3, H, W) uint8, label, and the unpadded (height, width).
 
-    The label is a map (S, S) uint8 of class ids with 255 = void, or a class id for classification data. A split of
+    The label is a map (H, W) uint8 of class ids with 255 = void, or a class id for classification data. A split of
     up to ``MEMORY_LIMIT`` bytes is decoded at once, with every file checked; a larger one as it is used.
 
     Args:
         decode: sample → image, label, size.
-        evaluation, training: what is done to a decoded image when it is evaluated, or trained on (with a generator
-            of random numbers); None leaves it as it is.
+        evaluation: what is done to a decoded image when it is evaluated; None leaves it as it is.
+        training: what is done to a decoded image and its label when it is trained on, with a generator of random
+            numbers.
     """
 
     def __init__(
@@ -146,7 +102,7 @@ class Split:
         samples: Sequence,
         decode: Callable,
         evaluation: Callable[[Tensor], Tensor] | None = None,
-        training: Callable[[Tensor, torch.Generator], Tensor] | None = None,
+        training: Callable[[Tensor, Tensor, torch.Generator], tuple[Tensor, Tensor]] | None = None,
     ):
         if not samples:
             raise UserError("the data set has an empty list of images: check its list files")
@@ -219,7 +175,8 @@ class Split:
         def item(position: int) -> tuple[Tensor, Tensor, tuple[int, int]]:
             image, label, size = self._decoded(order(position // len(self))[position % len(self)])
             if self._training is not None:
-                image = self._training(image, torch.Generator().manual_seed(hash_seed(seed, position, 2)))
+                generator = torch.Generator().manual_seed(hash_seed(seed, position, 2))
+                image, label = self._training(image, label, generator)
             return image, label, size
 
         def positions(step: int) -> range:
@@ -240,56 +197,31 @@ def hash_seed(*parts: int) -> int:
 def _decode_segmentation(spec: DataSpec) -> Callable:
     table = class_map(spec.classes)
     num_classes = len(spec.source.classes)
+    height, width = spec.canvas
 
-    def decode(sample: voc.Sample) -> tuple[Tensor, Tensor, tuple[int, int]]:
-        image, label = read_image(sample.image), read_label(sample.label, num_classes)
-        if image.size != label.shape[::-1]:
-            raise UserError(f"{sample.label} is {label.shape[1]}×{label.shape[0]} but {sample.image.name} is "
-                            f"{image.size[0]}×{image.size[1]}: image and label must match")  # fmt: skip
+    def decode(sample: Sample) -> tuple[Tensor, Tensor, tuple[int, int]]:
+        image, label = read_image(sample.image), sample.read_label(num_classes)
+        check_pair(spec.source, sample, image.size, label.shape[::-1])
         if spec.long_side is not None:
             image, label = resize_long_side(image, label, spec.long_side)
-        if max(label.shape) > spec.side:
-            raise UserError(f"{sample.image} is {image.size[0]}×{image.size[1]}, larger than the {spec.side}-pixel "
-                            "input of this profile: use images that fit, or a profile that scales")  # fmt: skip
         size = label.shape
-        pixels, label = pad_to_square(np.asarray(image), table[label], spec.side)
+        if size[0] > height or size[1] > width:
+            raise UserError(f"{sample.image} is {image.size[0]}×{image.size[1]}, larger than the {width}×{height} "
+                            "pixels of this profile: use images that fit, or a profile that scales")  # fmt: skip
+        pixels, label = pad(np.asarray(image), table[label], height, width)
         return torch.from_numpy(pixels.transpose(2, 0, 1).copy()), torch.from_numpy(label), size
 
     return decode
 
 
-def _classification_samples(source: ClassFolders, folder: Path, split: str) -> list[tuple[Path, int]]:
-    """(image, class) in order; classes are numbered by their sorted names in the training split."""
-    layout = f"expected {folder.name}/{split}/<class>/<image>"
-
-    def entries(place: Path, folders: bool) -> list[str]:
-        if not place.is_dir():
-            raise UserError(f"{place} is missing: {layout}")
-        with os.scandir(place) as found:  # far faster than pathlib for a million files
-            return sorted(e.name for e in found if not e.name.startswith(".") and e.is_dir() == folders)
-
-    classes = entries(folder / "train", folders=True)
-    if len(classes) != len(source.classes):
-        raise UserError(f"{folder / 'train'} has {len(classes)} class folders, not {len(source.classes)}: {layout}")
-    annotations = folder / split / "val_annotations.txt"
-    if annotations.is_file():
-        number = {name: i for i, name in enumerate(classes)}
-        lines = [line.split("\t")[:2] for line in read_list(annotations, layout)]
-        unknown = [line[-1] for line in lines if line[-1] not in number]
-        if unknown:
-            raise UserError(f"{annotations} names the class {unknown[0]!r}, which {folder / 'train'} does not have")
-        return [(folder / split / "images" / image, number[name]) for image, name in lines]
-    different = set(entries(folder / split, folders=True)) ^ set(classes)
-    if different:
-        raise UserError(
-            f"the class {min(different)!r} is in only one of {folder / 'train'} and {folder / split}: {layout}"
-        )
-    found = []
-    for i, name in enumerate(classes):
-        place = folder / split / name
-        place = place / "images" if (place / "images").is_dir() else place
-        found += [(place / file, i) for file in entries(place, folders=False)]
-    return found
+def check_pair(source: Source, sample: Sample, image: tuple[int, int], label: tuple[int, int]) -> None:
+    """Raise ``UserError`` unless image and label have one (width, height), and that which ``source`` asks for."""
+    if image != label:
+        raise UserError(f"{sample.label} is {label[0]}×{label[1]} but {sample.image.name} is "
+                        f"{image[0]}×{image[1]}: image and label must match")  # fmt: skip
+    if source.size is not None and image != source.size:
+        raise UserError(f"{sample.image} is {image[0]}×{image[1]}, not {source.size[0]}×{source.size[1]}: "
+                        "use the original images")  # fmt: skip
 
 
 def _decode_classification(spec: DataSpec) -> Callable:
@@ -297,7 +229,7 @@ def _decode_classification(spec: DataSpec) -> Callable:
         pixels = np.asarray(read_image(sample[0]))
         size = pixels.shape[:2]
         if spec.resize is None:
-            pixels, _ = pad_to_square(pixels, np.zeros(size, np.uint8), spec.side)
+            pixels, _ = pad(pixels, np.zeros(size, np.uint8), *spec.canvas)
         return torch.from_numpy(pixels.transpose(2, 0, 1).copy()), torch.tensor(sample[1]), size
 
     return decode
@@ -308,8 +240,14 @@ def samples(spec: DataSpec, split: str, data_root: Path | None = None) -> list:
     """The samples of ``split`` (``train`` or ``val``) as listed on disk, not yet read."""
     root = spec.root(data_root)
     if spec.is_classification:
-        return _classification_samples(spec.source, root / spec.source.folder, split)
-    return spec.source.splits[split](root)
+        found = classification_samples(spec.source, root / spec.source.folder, split)
+    else:
+        found = spec.source.splits[split](root)
+    if spec.images is None or split != "train":
+        return found
+    if spec.images > len(found):
+        raise UserError(f"data set {spec.name!r} has {len(found)} training images, not {spec.images}")
+    return [found[i * len(found) // spec.images] for i in range(spec.images)]
 
 
 @lru_cache(maxsize=4)
@@ -317,14 +255,15 @@ def load(spec: DataSpec, split: str, data_root: Path | None = None) -> Split:
     """The prepared ``split`` (``train`` or ``val``); kept, so that several runs in one process decode once."""
     found = samples(spec, split, data_root)
     if not spec.is_classification:
-        return Split(found, _decode_segmentation(spec))
+        cropped = None if spec.crop is None else partial(crop_part, side=spec.crop)
+        return Split(found, _decode_segmentation(spec), training=cropped)
     if spec.resize is None:
         return Split(found, _decode_classification(spec))
     return Split(
         found,
         _decode_classification(spec),
         lambda image: centre_crop(image, spec.resize, spec.side),
-        lambda image, generator: random_crop(image, spec.side, spec.crop_area, generator),
+        lambda image, label, generator: (random_crop(image, spec.side, spec.crop_area, generator), label),
     )
 
 
@@ -338,8 +277,7 @@ def fingerprint(spec: DataSpec, data_root: Path | None = None) -> str:
     for split in ("train", "val"):
         found = samples(spec, split, data_root)
         for sample in found:
-            files = (sample[0],) if spec.is_classification else (sample.image, sample.label)
-            for path in files:
+            for path in (sample[0],) if spec.is_classification else sample.files:
                 try:
                     content = path.read_bytes() if len(found) <= LARGE else b""
                     size = len(content) or path.stat().st_size
@@ -347,6 +285,7 @@ def fingerprint(spec: DataSpec, data_root: Path | None = None) -> str:
                     raise UserError(f"{path} cannot be read ({error.strerror}): complete the data set") from None
                 digest.update(f"{split} {path.parent.name}/{path.name} {size}\n".encode())
                 digest.update(content)
+            digest.update(b"" if spec.is_classification else sample.annotation)
     return digest.hexdigest()
 
 

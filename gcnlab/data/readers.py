@@ -1,6 +1,7 @@
 """Reading one image or one label map, with an error that names the file."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -22,20 +23,51 @@ def read_image(path: Path) -> Image.Image:
         raise UserError(f"{path} cannot be read as an image ({error}): copy the file again") from None
 
 
-def read_label(path: Path, num_classes: int) -> np.ndarray:
+def read_label(path: Path, num_classes: int, ids: Mapping[int, int] | None = None) -> np.ndarray:
     """A label map of class ids: (H, W) uint8 with values 0 … ``num_classes`` − 1 and 255 = void.
 
     ``.png`` files are read as ids, not colours (palette or single-channel); ``.mat`` files are SBD's ``GTcls``.
+    ``ids`` gives the class of each value in the file; by default a file holds classes.
     Raises ``UserError`` for a missing or broken file, an RGB label, or a value that is no class.
     """
     label = _read_mat(path) if path.suffix == ".mat" else _read_png(path)
-    illegal = sorted(set(np.unique(label).tolist()) - set(range(num_classes)) - {VOID})
+    highest = num_classes - 1 if ids is None else max(ids)
+    illegal = sorted(set(np.unique(label).tolist()) - set(range(highest + 1)) - {VOID})
     if illegal:
         raise UserError(
-            f"{path} has label values {illegal[:5]}; legal are 0 … {num_classes - 1} and {VOID}: "
+            f"{path} has label values {illegal[:5]}; legal are 0 … {highest} and {VOID}: "
             "use the data set's original label files"
         )
-    return label.astype(np.uint8, copy=False)
+    label = label.astype(np.uint8, copy=False)
+    if ids is None:
+        return label
+    table = np.full(256, VOID, np.uint8)
+    table[list(ids)] = list(ids.values())
+    return table[label]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One image and its label file; ``ids`` as :func:`read_label` takes it."""
+
+    name: str
+    image: Path
+    label: Path
+    ids: Mapping[int, int] | None = None
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files of this sample alone."""
+        return self.image, self.label
+
+    @property
+    def annotation(self) -> bytes:
+        """What belongs to this sample of a label file that holds many."""
+        return b""
+
+    def read_label(self, num_classes: int) -> np.ndarray:
+        """The label map, see :func:`read_label`."""
+        return read_label(self.label, num_classes, self.ids)
 
 
 def _read_png(path: Path) -> np.ndarray:

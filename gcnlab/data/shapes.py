@@ -15,6 +15,7 @@ import io
 import os
 import shutil
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,7 +82,7 @@ def _outline_distance(rng: np.random.Generator, lobes: int, diameter: float, x: 
     return (outline - np.hypot(along, across)) / steep
 
 
-def _waves(rng: np.random.Generator, side: int, wavelength: tuple[float, float], count: int) -> np.ndarray:
+def waves(rng: np.random.Generator, side: int, wavelength: tuple[float, float], count: int) -> np.ndarray:
     """A sum of plane waves with values around 0, for textures: (side, side) float."""
     rows, columns = np.mgrid[:side, :side]
     total = np.zeros((side, side))
@@ -96,7 +97,7 @@ def _paint(rng: np.random.Generator, side: int) -> np.ndarray:
     """The surface of an object: a saturated colour with fine stripes, (side, side, 3) float in about 0 … 1."""
     colour = rng.uniform(0.2, 0.6, 3)
     colour[rng.integers(3)] += 0.35
-    return colour + 0.15 * _waves(rng, side, (3, 6), 1)[..., None]
+    return colour + 0.15 * waves(rng, side, (3, 6), 1)[..., None]
 
 
 def draw(rng: np.random.Generator, diameters: tuple[float, float], count: int, side: int = SIDE) -> Scene:
@@ -104,7 +105,7 @@ def draw(rng: np.random.Generator, diameters: tuple[float, float], count: int, s
 
     An object that would leave less than 60 % of an earlier one visible is placed again, and left out after 20 tries.
     """
-    image = 0.4 + rng.uniform(-0.1, 0.1) + 0.12 * _waves(rng, side, (16, 48), 3)[..., None] * np.ones(3)
+    image = 0.4 + rng.uniform(-0.1, 0.1) + 0.12 * waves(rng, side, (16, 48), 3)[..., None] * np.ones(3)
     classes, instances = np.zeros((2, side, side), np.uint8)
     band = np.zeros((side, side), bool)
     areas: list[int] = []
@@ -151,11 +152,11 @@ def _palette() -> list[int]:
 PALETTE = _palette()
 
 
-def _save_jpeg(array: np.ndarray, path: Path) -> None:
+def save_jpeg(array: np.ndarray, path: Path) -> None:
     Image.fromarray(array).save(path, "JPEG", quality=95, subsampling=0)
 
 
-def _save_png(array: np.ndarray, path: Path) -> None:
+def save_png(array: np.ndarray, path: Path) -> None:
     image = Image.fromarray(array)
     image.putpalette(PALETTE)
     image.save(path)
@@ -195,34 +196,34 @@ def write(folder: Path, sizes: Sizes) -> None:
             scene = _scene(stream, index)
             rows += [(name, i + 1, CLASSES[c], f"{d:.2f}") for i, (c, d) in enumerate(scene.objects)]
             if split == "sbd" or index == 0:  # SBD has no void band, and its own copy of some VOC images
-                _save_jpeg(scene.image, sbd / "img" / f"{name}.jpg")
+                save_jpeg(scene.image, sbd / "img" / f"{name}.jpg")
                 _save_mat(scene.classes, sbd / "cls" / f"{name}.mat")
             if split != "sbd":
-                _save_jpeg(scene.image, voc / "JPEGImages" / f"{name}.jpg")
-                _save_png(np.where(scene.band, VOID, scene.classes).astype(np.uint8),
+                save_jpeg(scene.image, voc / "JPEGImages" / f"{name}.jpg")
+                save_png(np.where(scene.band, VOID, scene.classes).astype(np.uint8),
                           voc / "SegmentationClass" / f"{name}.png")  # fmt: skip
-                _save_png(np.where(scene.band, VOID, scene.instances).astype(np.uint8),
+                save_png(np.where(scene.band, VOID, scene.instances).astype(np.uint8),
                           voc / "SegmentationObject" / f"{name}.png")  # fmt: skip
     lists["trainval"] = sorted(lists["train"] + lists["val"])
     for split in ("train", "val", "trainval"):
-        _write_list(voc / "ImageSets" / "Segmentation" / f"{split}.txt", lists[split])
+        write_list(voc / "ImageSets" / "Segmentation" / f"{split}.txt", lists[split])
     cut = sizes.extra * 4 // 5
     # As in the real SBD, its lists hold VOC images too: here one of train and one of val, to be subtracted.
     shared = {"train": lists["train"][:1], "val": lists["val"][:1]}
-    _write_list(sbd / "train.txt", lists["sbd"][:cut] + shared["train"])
-    _write_list(sbd / "val.txt", lists["sbd"][cut:] + shared["val"])
+    write_list(sbd / "train.txt", lists["sbd"][:cut] + shared["train"])
+    write_list(sbd / "val.txt", lists["sbd"][cut:] + shared["val"])
     for split, count, stream in (("train", sizes.single_train, 3), ("val", sizes.single_val, 4)):
         for index in range(count):
             rng = np.random.default_rng([VERSION, stream, index])
             scene = draw(rng, SINGLE_DIAMETER, count=1)
             place = folder / "imagenet" / split / f"n{scene.objects[0][0]:08d}"
             place.mkdir(parents=True, exist_ok=True)
-            _save_jpeg(scene.image, place / f"{index:06d}.JPEG")
+            save_jpeg(scene.image, place / f"{index:06d}.JPEG")
     with open(folder / "objects.csv", "w", newline="") as file:
         csv.writer(file, lineterminator="\n").writerows([("image", "instance", "class", "diameter"), *rows])
 
 
-def _write_list(path: Path, names: list[str]) -> None:
+def write_list(path: Path, names: list[str]) -> None:
     path.write_text("".join(f"{name}\n" for name in names))
 
 
@@ -231,17 +232,16 @@ def cache_folder() -> Path:
     return Path(os.environ.get("GCNLAB_CACHE") or Path.home() / ".cache" / "gcnlab")
 
 
-def root(sizes: Sizes = FULL) -> Path:
-    """The folder of the generated data, written on first use (about 20 s for ``FULL``)."""
-    counts = "-".join(str(n) for n in (sizes.train, sizes.extra, sizes.val, sizes.single_train, sizes.single_val))
-    folder = cache_folder() / f"shapes-v{VERSION}-{counts}"
+def generated(name: str, write: Callable[[Path], None]) -> Path:
+    """The folder ``name`` of the cache, filled by ``write(folder)`` on first use and then whole or not there."""
+    folder = cache_folder() / name
     if folder.is_dir():
         return folder
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         work = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".writing-"))
         try:
-            write(work, sizes)
+            write(work)
             if not folder.is_dir():  # another process may have been faster
                 work.rename(folder)
         finally:
@@ -251,3 +251,9 @@ def root(sizes: Sizes = FULL) -> Path:
             raise UserError(f"cannot write the embedded data to {folder} ({error.strerror}): "
                             "free some disk space or set GCNLAB_CACHE to another folder") from None  # fmt: skip
     return folder
+
+
+def root(sizes: Sizes = FULL) -> Path:
+    """The folder of the generated data, written on first use (about 20 s for ``FULL``)."""
+    counts = "-".join(str(n) for n in (sizes.train, sizes.extra, sizes.val, sizes.single_train, sizes.single_val))
+    return generated(f"shapes-v{VERSION}-{counts}", lambda folder: write(folder, sizes))

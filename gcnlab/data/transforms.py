@@ -22,20 +22,29 @@ def resize_long_side(image: Image.Image, label: np.ndarray, long_side: int) -> t
     return image.resize(size, Image.Resampling.BILINEAR), label
 
 
-def pad_to_square(image: np.ndarray, label: np.ndarray, side: int) -> tuple[np.ndarray, np.ndarray]:
-    """Pad at the bottom and the right to ``side`` × ``side``: images with the mean colour, labels with void.
+def pad(image: np.ndarray, label: np.ndarray, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """Pad at the bottom and the right to ``height`` × ``width``: images with the mean colour, labels with void.
 
     ``image`` (H, W, 3) uint8, ``label`` (H, W) uint8. Raises ``ValueError`` if the image is larger.
     """
-    height, width = label.shape
-    if max(height, width) > side:
-        raise ValueError(f"an image of {width}×{height} does not fit into {side}×{side}")
-    padded_image = np.empty((side, side, 3), np.uint8)
+    h, w = label.shape
+    if h > height or w > width:
+        raise ValueError(f"an image of {w}×{h} does not fit into {width}×{height}")
+    padded_image = np.empty((height, width, 3), np.uint8)
     padded_image[:] = MEAN_COLOUR
-    padded_image[:height, :width] = image
-    padded_label = np.full((side, side), VOID, np.uint8)
-    padded_label[:height, :width] = label
+    padded_image[:h, :w] = image
+    padded_label = np.full((height, width), VOID, np.uint8)
+    padded_label[:h, :w] = label
     return padded_image, padded_label
+
+
+def crop_part(image: Tensor, label: Tensor, generator: torch.Generator, side: int) -> tuple[Tensor, Tensor]:
+    """A random ``side`` × ``side`` part of ``image`` (3, H, W) and of its label map (H, W), every place alike."""
+    height, width = label.shape
+    top = int(torch.randint(height - side + 1, (), generator=generator))
+    left = int(torch.randint(width - side + 1, (), generator=generator))
+    part = (..., slice(top, top + side), slice(left, left + side))
+    return image[part], label[part]
 
 
 def random_flip(images: Tensor, labels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:

@@ -4,10 +4,9 @@
 ``ROOT/benchmark_RELEASE/dataset``: ``img/*.jpg``, ``cls/*.mat``, ``train.txt``, ``val.txt``.
 """
 
-from dataclasses import dataclass
 from pathlib import Path
 
-from gcnlab.data.readers import read_list
+from gcnlab.data.readers import Sample, read_list
 from gcnlab.errors import UserError
 
 CLASSES = (
@@ -21,15 +20,6 @@ LAYOUT = """expected below the data root:
   VOCdevkit/VOC2012/ImageSets/Segmentation/{train,val}.txt
   benchmark_RELEASE/dataset/{img,cls}                    from benchmark.tgz (SBD)
   benchmark_RELEASE/dataset/{train,val}.txt"""
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One image and its label file."""
-
-    name: str
-    image: Path
-    label: Path
 
 
 def _voc_folder(root: Path) -> Path:
@@ -47,11 +37,11 @@ def voc_samples(root: Path, split: str) -> list[Sample]:
     return [Sample(n, folder / "JPEGImages" / f"{n}.jpg", folder / "SegmentationClass" / f"{n}.png") for n in names]
 
 
-def sbd_samples(root: Path) -> list[Sample]:
-    """All samples of SBD (train ∪ val, 11,355 in the official release), sorted by name."""
+def sbd_samples(root: Path, splits: tuple[str, ...] = ("train", "val")) -> list[Sample]:
+    """The samples of SBD's own ``splits`` (both: 11,355 in the official release), sorted by name."""
     folder = root / "benchmark_RELEASE" / "dataset"
     names: set[str] = set()
-    for split in ("train", "val"):
+    for split in splits:
         names |= set(read_list(folder / f"{split}.txt", f"unpack SBD (benchmark.tgz) into {root}"))
     return [Sample(n, folder / "img" / f"{n}.jpg", folder / "cls" / f"{n}.mat") for n in sorted(names)]
 
@@ -70,3 +60,10 @@ def train_aug_samples(root: Path) -> list[Sample]:
                         "use the official lists")  # fmt: skip
     taken = val | {sample.name for sample in train}
     return train + [sample for sample in sbd_samples(root) if sample.name not in taken]
+
+
+def test_images(root: Path) -> list[Path]:
+    """The images of ``ImageSets/Segmentation/test.txt`` (1,456 in VOC 2012), in its order; they have no labels."""
+    folder = _voc_folder(root)
+    names = read_list(folder / "ImageSets" / "Segmentation" / "test.txt", "unpack VOC2012test.tar there")
+    return [folder / "JPEGImages" / f"{name}.jpg" for name in names]

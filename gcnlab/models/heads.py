@@ -8,6 +8,7 @@ Shapes: ``(N, in_channels, H, W) -> (N, num_classes, H, W)``, float.
 
 from math import sqrt
 
+import torch
 from torch import Tensor, nn
 
 HEADS = ("conv1x1", "gcn", "conv", "stack")
@@ -44,6 +45,16 @@ class GCNHead(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         return self.left(features) + self.right(features)
+
+
+def dense_kernel(first: Tensor, second: Tensor) -> Tensor:
+    """The k×k kernel (O, I, k, k) of one branch of a GCN, from its convolutions' weights in their order.
+
+    ``first`` (C, I, k, 1) and ``second`` (O, C, 1, k), or (C, I, 1, k) and (O, C, k, 1).
+    """
+    if first.shape[3] == 1:
+        return torch.einsum("ocx,ciy->oiyx", second[:, :, 0], first[..., 0])
+    return torch.einsum("ocy,cix->oiyx", second[..., 0], first[:, :, 0])
 
 
 def _stack(in_channels: int, num_classes: int, k: int, m: int) -> nn.Sequential:

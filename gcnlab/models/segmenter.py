@@ -12,7 +12,7 @@ import torchvision
 from torch import Tensor, nn
 
 from gcnlab.models.backbones import Normalize, build_backbone, load_matching
-from gcnlab.models.heads import build_head
+from gcnlab.models.heads import build_head, dense_kernel
 from gcnlab.models.refinement import BoundaryRefinement
 
 BATCH_NORM = ("train", "frozen-statistics", "frozen")
@@ -117,6 +117,7 @@ def build_segmenter(head: str, k: int | None = None, m: int | None = None, refin
         backbone: a name of :data:`gcnlab.models.backbones.BACKBONES`, such as ``resnet50`` or ``resnet50_gcn``.
         weights: of the backbone (or of a whole segmenter): None (random), a torchvision name such as
             ``IMAGENET1K_V1`` (downloads), or a file (``.pt``/``.pth`` read with ``weights_only``, or ``.npz``).
+            A ``conv`` takes those of a ``gcn`` too: the dense kernel of each pair.
         normalization: what the weights expect: ``rgb`` (torchvision) or ``caffe`` (BGR, mean only).
         batch_norm: ``train``; ``frozen-statistics`` (γ and β still learn); or ``frozen``.
 
@@ -132,11 +133,22 @@ def build_segmenter(head: str, k: int | None = None, m: int | None = None, refin
     if weights is not None:
         state, source = _read_weights(weights, backbone)
         if any(name.startswith("heads.") for name in state):
-            load_matching(model, state, source)
+            load_matching(model, _dense(state) if head == "conv" else state, source)
         else:
             state = {name.removeprefix("backbone."): tensor for name, tensor in state.items()}
             load_matching(net, state, source, ignore=CLASSIFIER)
     return model
+
+
+def _dense(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """``state`` of a segmenter, any GCN heads in it as the trivial convolutions that they equal."""
+    dense = {name: tensor for name, tensor in state.items() if ".left." not in name and ".right." not in name}
+    for name in state:
+        if name.endswith(".left.0.weight"):
+            head = name.removesuffix(".left.0.weight")
+            branches = ([state[f"{head}.{side}.{i}.weight"] for i in (0, 1)] for side in ("left", "right"))
+            dense[f"{head}.weight"] = sum(dense_kernel(*branch) for branch in branches)
+    return dense
 
 
 def _read_weights(weights: str | Path, backbone: str) -> tuple[dict[str, Tensor], str]:

@@ -1,149 +1,34 @@
 """One run: a frozen config in, one result record out."""
 
 import dataclasses
-import hashlib
-import json
 import os
 import platform
 import resource
+import shutil
 import subprocess
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from gcnlab import data
-from gcnlab.data import DataSpec
-from gcnlab.errors import UserError
-from gcnlab.evaluation.inference import score_segmentation, topk_errors
-from gcnlab.models import build_classifier, build_segmenter
+from gcnlab.evaluation import BoundaryAccuracy, ConfusionMatrix
+from gcnlab.evaluation.crf import Pairwise, dense_crf
+from gcnlab.evaluation.inference import TestTime, probabilities, score_predictions, score_segmentation, topk_errors
 from gcnlab.study import results
-from gcnlab.training import (
-    TRAINING_VERSION,
-    Schedule,
-    autocast,
-    best_precision,
-    make_step,
-    save_atomically,
-    train,
-)
+from gcnlab.study.run import Run, artefact, build_model, load_model, run_key, start_digest, weights_file
+from gcnlab.training import TRAINING_VERSION, autocast, best_precision, make_step, save_atomically, train
 
 SENSITIVITY = (3, 5, 7, 9)  # boundary distances in pixels that every segmentation record reports
-UNNAMED = ("resnet152", "squeezenet1_1", "small")  # the profiles' main backbones, which names of runs leave out
-
-
-@dataclass(frozen=True)
-class Run:
-    """Everything that decides a result.
-
-    Args:
-        profile: name of the profile that the run belongs to; also its folder.
-        seed: of weights that are new, of the data order and of the augmentation.
-        study: ``segmentation``, or ``pretraining`` (a classifier on ``backbone``; no head).
-        head, k, m, refine: the variant (see :func:`gcnlab.models.build_segmenter`).
-        weights: what the backbone starts from: None (random), another Run, a torchvision name, or a file below
-            the data root.
-        boundary_distance: of Table 5, in pixels of the prepared image.
-    """
-
-    profile: str
-    data: DataSpec
-    backbone: str
-    schedule: Schedule
-    seed: int = 0
-    study: str = "segmentation"
-    head: str | None = None
-    k: int | None = None
-    m: int | None = None
-    refine: bool = False
-    weights: "Run | str | None" = None
-    normalization: str = "rgb"
-    batch_norm: str = "train"
-    boundary_distance: float = 7
-
-    @property
-    def variant(self) -> str:
-        """Short name, such as ``gcn-k15-br`` or ``conv1x1-on-small_gcn``."""
-        if self.study == "pretraining":
-            return f"pretraining-{self.backbone}"
-        parts = [self.head, f"k{self.k}" if self.k else "", f"m{self.m}" if self.m else "", "br" * self.refine]
-        backbone = "" if self.backbone in UNNAMED else f"on-{self.backbone}"
-        return "-".join(part for part in (*parts, backbone) if part)
-
-    @property
-    def name(self) -> str:
-        """The variant and its seed, and that of the pre-training if it is not 0, such as ``gcn-k15-s2``."""
-        start = self.weights.seed if isinstance(self.weights, Run) else 0
-        return f"{self.variant}-s{self.seed}" + (f"-p{start}" if start else "")
-
-    def config(self) -> dict[str, Any]:
-        """The run as JSON values, defaults included."""
-        return json.loads(json.dumps(dataclasses.asdict(self)))
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> "Run":
-        """The run of a record's config; a field that a later version added has its default. ``UserError`` for an
-        unknown field."""
-        try:
-            spec = dict(config["data"])
-            if spec.get("classes") is not None:
-                spec["classes"] = tuple(spec["classes"])
-            weights = config.get("weights")
-            if isinstance(weights, dict):
-                weights = cls.from_config(weights)
-            parts = {"data": DataSpec(**spec), "schedule": Schedule(**config["schedule"]), "weights": weights}
-            return cls(**{**config, **parts})
-        except (KeyError, TypeError) as error:
-            raise UserError(f"a run's config is not one of this version of gcnlab: {error}") from None
-
-
-def _deviations(value: Any) -> Any:
-    """What of a config is not its default, so that a field added later leaves the keys of older runs alone.
-
-    A default may therefore never change: a test pins them.
-    """
-    if not dataclasses.is_dataclass(value):
-        return int(value) if isinstance(value, float) and value.is_integer() else value  # 3 and 3.0 are one value
-    fields = {field.name: (getattr(value, field.name), field.default) for field in dataclasses.fields(value)}
-    return {name: _deviations(own) for name, (own, default) in fields.items() if own != default}
-
-
-@cache
-def _file_digest(path: Path) -> str:
-    return hashlib.blake2b(path.read_bytes(), digest_size=8).hexdigest()
-
-
-def weights_file(run: Run, data_root: Path | None) -> Path | None:
-    """The local file that ``run.weights`` names, if it names one; ``UserError`` if it is not there."""
-    if not isinstance(run.weights, str) or Path(run.weights).suffix not in (".npz", ".pt", ".pth"):
-        return None
-    path = run.data.root(data_root) / run.weights
-    if not path.is_file():
-        raise UserError(f"{path} is missing: profile {run.profile!r} starts from these weights; put them there "
-                        "(README, section Weights)")  # fmt: skip
-    return path
-
-
-def _start_digest(run: Run, data_root: Path | None) -> str | None:
-    """What the starting weights are: the key of a run, the digest of a file, or None (random or torchvision's)."""
-    if isinstance(run.weights, Run):
-        return run_key(run.weights, data_root)
-    path = weights_file(run, data_root)
-    return None if path is None else _file_digest(path)
-
-
-def run_key(run: Run, data_root: Path | None = None) -> str:
-    """12 hex digits from config, data fingerprint, starting weights and training version: same key, same run."""
-    start = _start_digest(run, data_root)
-    identity = [_deviations(run), data.fingerprint(run.data, data_root), start, TRAINING_VERSION]
-    text = json.dumps(identity, sort_keys=True)
-    return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
+TUNING_IMAGES = 20  # training images on which the parameters of a CRF are chosen
 
 
 @cache
@@ -187,26 +72,6 @@ def _peak_memory(device: torch.device) -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def build_model(run: Run, weights: Path | str | None = None) -> torch.nn.Module:
-    """The untrained model of ``run``, new layers drawn from its seed; ``weights`` replaces ``run.weights``."""
-    torch.manual_seed(run.seed)
-    num_classes = len(run.data.class_names)
-    if run.study == "pretraining":
-        return build_classifier(run.backbone, num_classes, run.normalization)
-    return build_segmenter(run.head, run.k, run.m, run.refine, run.backbone, num_classes, weights,
-                           run.normalization, run.batch_norm)  # fmt: skip
-
-
-def load_model(run: Run, out: Path, data_root: Path | None = None) -> torch.nn.Module:
-    """The trained model of a finished run below ``out``; ``UserError`` if its weights are not there."""
-    path = results.weights_path(out, run.profile, run.name, run_key(run, data_root))
-    if not path.is_file():
-        raise UserError(f"{path} is missing: train this run first (python -m gcnlab run)")
-    model = build_model(run)
-    model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-    return model.eval()
-
-
 def pick_device() -> torch.device:
     """``$GCNLAB_DEVICE``, else the first GPU, else the CPU."""
     return torch.device(os.environ.get("GCNLAB_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu"))
@@ -221,31 +86,51 @@ def execute(run: Run, out: Path, data_root: Path | None = None, log: Callable[[s
     """
     key = run_key(run, data_root)
     with results.lock(out, run.profile, key):
-        if is_complete(run, out, data_root, with_weights=True):
+        if is_complete(run, out, data_root, with_artefact=True):
             return results.read_record(out, run.profile, run.name, key)
-        return _execute(run, key, out, data_root, log)
+        origin, device = provenance(), pick_device()
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
+        work = _train if run.study != "evaluation" else _evaluate if run.crf is None else _refine
+        record = {
+            "key": key,
+            "name": run.name,
+            "config": run.config(),
+            **work(run, out, data_root, device, log),
+            "data": {
+                "fingerprint": data.fingerprint(run.data, data_root),
+                "subset": data.is_subset(run.data, data_root),
+            },
+            "weights": start_digest(run, data_root),
+            "peak_memory": _peak_memory(device),
+            "device": _device_name(device),
+            "precision": best_precision(device),
+            "training_version": TRAINING_VERSION,
+            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+            **origin,
+        }
+        record["metrics"]["counts"] = data.counts(run.data, data_root)
+        results.write_record(record, out)
+        results.checkpoint_path(out, run.profile, key).unlink(missing_ok=True)
+        return record
 
 
-def is_complete(run: Run, out: Path, data_root: Path | None = None, with_weights: bool = False) -> bool:
-    """Whether the record of ``run`` (and its trained weights) is below ``out``."""
-    place = (out, run.profile, run.name, run_key(run, data_root))
-    return results.record_path(*place).is_file() and (not with_weights or results.weights_path(*place).is_file())
+def is_complete(run: Run, out: Path, data_root: Path | None = None, with_artefact: bool = False) -> bool:
+    """Whether the record of ``run`` (and what it leaves for others, see :func:`artefact`) is below ``out``."""
+    record = results.record_path(out, run.profile, run.name, run_key(run, data_root))
+    left = artefact(run, out, data_root) if with_artefact else None
+    return record.is_file() and (left is None or left.exists())
 
 
-def _execute(run: Run, key: str, out: Path, data_root: Path | None, log: Callable[[str], None]) -> dict[str, Any]:
-    origin, device = provenance(), pick_device()
-    precision = best_precision(device)
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
+def _train(run: Run, out: Path, data_root: Path | None, device: torch.device, log: Callable) -> dict[str, Any]:
     start: Path | str | None = weights_file(run, data_root)
     if isinstance(run.weights, Run):
-        before = run.weights
-        start = results.weights_path(out, before.profile, before.name, run_key(before, data_root))
+        start = artefact(run.weights, out, data_root)
     elif start is None:
         start = run.weights
     model = build_model(run, start)
     training, validation = (data.load(run.data, split, data_root) for split in ("train", "val"))
-    num_classes, schedule = len(run.data.class_names), run.schedule
+    num_classes, schedule, precision = len(run.data.class_names), run.schedule, best_precision(device)
     context = autocast(device, precision)
 
     def in_order():
@@ -259,60 +144,129 @@ def _execute(run: Run, key: str, out: Path, data_root: Path | None, log: Callabl
     else:
 
         def brief(model):
-            return {"miou": score_segmentation(model, in_order(), num_classes, (), context)[0].miou()}
+            scores = score_segmentation(model, in_order(), num_classes, (), context, run.test_time)
+            return {"miou": scores[0].miou()}
 
     step = make_step(model, num_classes, schedule, device, precision)
-    checkpoint = results.checkpoint_path(out, run.profile, key)
     progress = train(
         step,
         lambda first, last: training.shuffled(schedule.batch_size, run.seed, first, last),
         brief,
-        checkpoint,
+        results.checkpoint_path(out, run.profile, run_key(run, data_root)),
         log=log,
     )
     if run.study == "pretraining":
         metrics: dict[str, Any] = brief(model)
     else:
-        distances = sorted({*SENSITIVITY, run.boundary_distance})
-        confusion, boundary = score_segmentation(model, in_order(), num_classes, distances, context)
-        metrics = {
-            "miou": confusion.miou(),
-            "iou": dict(zip(run.data.class_names, confusion.iou().tolist(), strict=True)),
-            "pixel_accuracy": confusion.pixel_accuracy(),
-            "boundary_accuracy": boundary.boundary(run.boundary_distance),
-            "internal_accuracy": boundary.internal(run.boundary_distance),
-            "boundary_sensitivity": {
-                f"{d:g}": {
-                    "boundary_accuracy": boundary.boundary(d),
-                    "internal_accuracy": boundary.internal(d),
-                    "boundary_share": boundary.boundary_pixels(d) / max(1, boundary.pixels()),
-                }
-                for d in distances
-            },
-            "pixels": boundary.pixels(),
-        }
+        scores = score_segmentation(model, in_order(), num_classes, _distances(run), context, run.test_time)
+        metrics = _metrics(run, *scores)
     last = {name: value for name, value in metrics.items() if name in ("miou", "top1_error", "top5_error")}
-    metrics["counts"] = data.counts(run.data, data_root)
-    save_atomically(model.state_dict(), results.weights_path(out, run.profile, run.name, key))
-    record = {
-        "key": key,
-        "name": run.name,
-        "config": run.config(),
-        "metrics": metrics,
-        "history": [*progress["history"], {"step": schedule.steps, **last}],
-        "data": {
-            "fingerprint": data.fingerprint(run.data, data_root),
-            "subset": data.is_subset(run.data, data_root),
+    save_atomically(model.state_dict(), artefact(run, out, data_root))
+    history = [*progress["history"], {"step": schedule.steps, **last}]
+    return {"metrics": metrics, "history": history, "seconds": round(progress["seconds"], 1)}
+
+
+def _distances(run: Run) -> list[float]:
+    return sorted({*SENSITIVITY, run.boundary_distance})
+
+
+def _metrics(run: Run, confusion: ConfusionMatrix, boundary: BoundaryAccuracy) -> dict[str, Any]:
+    """What a record says of a segmenter: scores in [0, 1]."""
+    return {
+        "miou": confusion.miou(),
+        "iou": dict(zip(run.data.class_names, confusion.iou().tolist(), strict=True)),
+        "pixel_accuracy": confusion.pixel_accuracy(),
+        "boundary_accuracy": boundary.boundary(run.boundary_distance),
+        "internal_accuracy": boundary.internal(run.boundary_distance),
+        "boundary_sensitivity": {
+            f"{d:g}": {
+                "boundary_accuracy": boundary.boundary(d),
+                "internal_accuracy": boundary.internal(d),
+                "boundary_share": boundary.boundary_pixels(d) / max(1, boundary.pixels()),
+            }
+            for d in _distances(run)
         },
-        "weights": _start_digest(run, data_root),
-        "seconds": round(progress["seconds"], 1),
-        "peak_memory": _peak_memory(device),
-        "device": _device_name(device),
-        "precision": precision,
-        "training_version": TRAINING_VERSION,
-        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-        **origin,
+        "pixels": boundary.pixels(),
     }
-    results.write_record(record, out)
-    checkpoint.unlink(missing_ok=True)
-    return record
+
+
+def _evaluate(run: Run, out: Path, data_root: Path | None, device: torch.device, log: Callable) -> dict[str, Any]:
+    """Measure a trained model with ``run.test_time``; keep the probabilities of val, and of some training images."""
+    started = time.monotonic()
+    model = load_model(run.weights, out, data_root).to(device, memory_format=torch.channels_last)
+    context = autocast(device, best_precision(device))
+    folder = artefact(run, out, data_root)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".writing-"))
+    how = run.test_time or TestTime()
+
+    def pairs(split: str, numbers: Sequence[int]) -> Iterator[tuple[Any, Any]]:
+        """Predictions and labels, saving the probabilities on the way."""
+        (work / split).mkdir()
+        loaded = data.load(run.data, split, data_root)
+        size = run.schedule.batch_size
+        batches = loaded.batches(iter([numbers[i : i + size] for i in range(0, len(numbers), size)]),
+                                 loaded.__getitem__)  # fmt: skip
+        done = 0
+        for images, labels, sizes in batches:
+            found = probabilities(model, images, how, context)
+            for scores, label, (height, width) in zip(found, labels, sizes, strict=True):
+                scores = scores[:, :height, :width].numpy().astype(np.float16)
+                np.save(work / split / f"{numbers[done]}.npy", scores)
+                done += 1
+                yield scores.argmax(0), label[:height, :width]
+
+    try:
+        validation = range(len(data.load(run.data, "val", data_root)))
+        log(f"{run.name}: {len(validation)} images at scales {', '.join(f'{s:g}' for s in how.scales)}")
+        metrics = _metrics(
+            run, *score_predictions(pairs("val", validation), len(run.data.class_names), _distances(run))
+        )
+        for _ in pairs("train", _tuning_images(run, data_root)):
+            pass
+        shutil.rmtree(folder, ignore_errors=True)
+        work.rename(folder)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return _measured(metrics, started)
+
+
+def _measured(metrics: dict[str, Any], started: float, **more: Any) -> dict[str, Any]:
+    history = [{"step": 0, "miou": metrics["miou"]}]
+    return {"metrics": metrics, "history": history, "seconds": round(time.monotonic() - started, 1), **more}
+
+
+def _tuning_images(run: Run, data_root: Path | None) -> list[int]:
+    """The training images on which CRF parameters are chosen: evenly spaced over the list."""
+    count = len(data.samples(run.data, "train", data_root))
+    return sorted({int(i) for i in np.linspace(0, count - 1, min(TUNING_IMAGES, count))})
+
+
+def _refine(run: Run, out: Path, data_root: Path | None, device: torch.device, log: Callable) -> dict[str, Any]:
+    """Apply the CRF to saved probabilities, with the kernels that score best on the training images."""
+    started = time.monotonic()
+    folder = artefact(run.weights, out, data_root)
+    num_classes = len(run.data.class_names)
+
+    def pairs(split: str, numbers: Sequence[int], kernels: Pairwise) -> Iterator[tuple[Any, Any]]:
+        loaded = data.load(run.data, split, data_root)
+
+        def one(number: int) -> tuple[Any, Any]:
+            image, label, (height, width) = loaded[number]
+            pixels = image[:, :height, :width].permute(1, 2, 0).numpy()
+            scores = np.load(folder / split / f"{number}.npy", allow_pickle=False).astype(np.float32)
+            refined = dense_crf(scores, pixels, kernels, run.crf.backend, run.crf.iterations)
+            return refined.argmax(0), label[:height, :width]
+
+        return map(one, numbers)
+
+    tuned = []
+    for kernels in run.crf.candidates:
+        confusion, _ = score_predictions(pairs("train", _tuning_images(run, data_root), kernels), num_classes)
+        tuned.append(confusion.miou())
+        log(f"{run.name}: mIoU {tuned[-1]:.4f} on {TUNING_IMAGES} training images with {kernels}")
+    chosen = run.crf.candidates[int(np.argmax(tuned))]
+    validation = range(len(data.load(run.data, "val", data_root)))
+    scores = score_predictions(pairs("val", validation, chosen), num_classes, _distances(run))
+    crf = {"backend": run.crf.backend, "chosen": dataclasses.asdict(chosen), "training_miou": tuned}
+    return _measured(_metrics(run, *scores), started, crf=crf)

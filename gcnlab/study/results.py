@@ -17,8 +17,10 @@ from gcnlab.errors import UserError
 COMMITTED = Path(__file__).resolve().parents[2] / "results"
 LOCAL = COMMITTED / "local"
 # What every record has; see gcnlab.study.experiment.execute.
+_SEGMENTATION = {"miou", "boundary_accuracy", "internal_accuracy"}
 METRICS = {
-    "segmentation": {"miou", "boundary_accuracy", "internal_accuracy"},
+    "segmentation": _SEGMENTATION,
+    "evaluation": _SEGMENTATION,
     "pretraining": {"top1_error", "top5_error"},
 }
 FIELDS = {"key", "name", "config", "metrics", "history", "data", "seconds", "device", "precision", "versions",
@@ -31,6 +33,10 @@ def record_path(out: Path, profile: str, name: str, key: str) -> Path:
 
 def weights_path(out: Path, profile: str, name: str, key: str) -> Path:
     return out / profile / "weights" / f"{name}-{key}.pt"
+
+
+def scores_path(out: Path, profile: str, name: str, key: str) -> Path:
+    return out / profile / "scores" / f"{name}-{key}"
 
 
 def checkpoint_path(out: Path, profile: str, key: str) -> Path:

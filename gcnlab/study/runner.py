@@ -6,7 +6,7 @@ import shutil
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -17,7 +17,8 @@ from gcnlab import data
 from gcnlab.errors import UserError
 from gcnlab.evaluation import count_parameters
 from gcnlab.study import results
-from gcnlab.study.experiment import Run, build_model, execute, is_complete, run_key, weights_file
+from gcnlab.study.experiment import execute, is_complete
+from gcnlab.study.run import Run, build_model, run_key, weights_file
 
 
 def is_interrupted(run: Run, out: Path, data_root: Path | None = None) -> bool:
@@ -33,7 +34,7 @@ def plan(runs: list[Run], out: Path, data_root: Path | None = None) -> list[list
     while wanted:
         waves = [wanted, *([run for run in wave if run not in wanted] for wave in waves)]
         before = [run.weights for run in wanted if isinstance(run.weights, Run)]
-        wanted = [b for b in dict.fromkeys(before) if not is_complete(b, out, data_root, with_weights=True)]
+        wanted = [b for b in dict.fromkeys(before) if not is_complete(b, out, data_root, with_artefact=True)]
     return [wave for wave in waves if wave]
 
 
@@ -48,12 +49,21 @@ def check_writable(out: Path) -> None:
         raise UserError(f"--out {out} cannot be written ({error.strerror}): choose another folder") from None
 
 
+def _chain(run: Run) -> Iterator[Run]:
+    """``run`` and all that it starts from."""
+    yield run
+    if isinstance(run.weights, Run):
+        yield from _chain(run.weights)
+
+
 def check_present(runs: list[Run], data_root: Path | None = None) -> None:
     """Raise ``UserError`` if data or weights that ``runs``, and those they start from, need are not there at all."""
-    for run in dict.fromkeys(runs + [run.weights for run in runs if isinstance(run.weights, Run)]):
-        weights_file(run, data_root)
+    for needed in dict.fromkeys(link for run in runs for link in _chain(run)):
+        weights_file(needed, data_root)
+        if needed.crf is not None:
+            needed.crf.check_backend()
         for split in ("train", "val"):
-            data.samples(run.data, split, data_root)
+            data.samples(needed.data, split, data_root)
 
 
 def check_ready(runs: list[Run], out: Path, data_root: Path | None = None, jobs: int = 1) -> None:
@@ -61,7 +71,11 @@ def check_ready(runs: list[Run], out: Path, data_root: Path | None = None, jobs:
     check_writable(out)
     # Every run keeps its weights; those at work also keep a checkpoint, the old one and the new one for a moment.
     with torch.device("meta"):
-        sizes = [4 * count_parameters(build_model(run)) for run in runs]
+        sizes = [4 * count_parameters(build_model(run)) for run in runs if run.study != "evaluation"]
+    for run in runs:  # an evaluation keeps probabilities in float16
+        if run.study == "evaluation" and run.crf is None:
+            height, width = run.data.canvas
+            sizes.append(2 * data.counts(run.data, data_root)["val"] * len(run.data.class_names) * height * width)
     needed = sum(sizes) + 6 * jobs * max(sizes, default=0) + (64 << 20)
     free = shutil.disk_usage(out).free
     if free < needed:
@@ -69,6 +83,8 @@ def check_ready(runs: list[Run], out: Path, data_root: Path | None = None, jobs:
                         "free some space or choose another folder")  # fmt: skip
     for run in runs:
         weights_file(run, data_root)
+        if run.crf is not None:
+            run.crf.check_backend()
     for spec in dict.fromkeys(run.data for run in runs):
         for split in ("train", "val"):
             data.load(spec, split, data_root).check()

@@ -11,7 +11,8 @@ from gcnlab import data, paper
 from gcnlab.errors import UserError
 from gcnlab.evaluation.inference import predict
 from gcnlab.study import claims, profiles, results, runner, tables, variants
-from gcnlab.study.experiment import Run, load_model, pick_device, run_key
+from gcnlab.study.experiment import pick_device
+from gcnlab.study.run import Run, load_model, run_key
 from gcnlab.training import autocast, best_precision
 
 METRIC_NAMES = {

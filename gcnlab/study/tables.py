@@ -11,7 +11,7 @@ from gcnlab.evaluation import component_costs, count_multiply_adds, count_parame
 from gcnlab.models import build_classifier, build_head
 from gcnlab.models.backbones import GCNBlock
 from gcnlab.study.profiles import Profile
-from gcnlab.study.variants import BACKBONES, TABLES, Variant, variant_records
+from gcnlab.study.variants import BACKBONES, TABLES, Variant, cells, variant_records
 
 PAPER_CHANNELS, PAPER_CLASSES = 2048, 21  # after res-5, VOC
 
@@ -39,9 +39,9 @@ def complexity() -> pd.DataFrame:
     """
     rows: dict[tuple, dict[str, Any]] = {}
     for table in TABLES:
-        for row in paper.cells(table).itertuples():
+        for row in cells(table).itertuples():
             variant = Variant.of_cell(row)
-            if variant.refine or variant.backbone:
+            if variant.refine or variant.backbone or variant.protocol:
                 continue
             published = row.value if row.metric == "parameters_k" else float("nan")
             known = rows.setdefault((variant.head, variant.k, variant.m_ratio), {"published_k": float("nan")})
@@ -128,16 +128,12 @@ def _describe(component: torch.nn.Module) -> str:
 def compare(table: str, profile: Profile, study: list[dict[str, Any]], local: list[dict[str, Any]]) -> pd.DataFrame:
     """One paper table beside its reproduction, one row per number.
 
-    Columns: those of :func:`gcnlab.paper.cells` with ``published`` for ``value``, and mean, std (n ≥ 2) and n over
-    seeds of the committed ``study`` and of the user's ``local`` records. Scores and errors in percent;
+    Columns: those of :func:`gcnlab.study.variants.cells` with ``published`` for ``value``, and mean, std (n ≥ 2) and n
+    over seeds of the committed ``study`` and of the user's ``local`` records. Scores and errors in percent;
     ``parameters_k`` is an exact count at the paper's size in thousands, the same for every profile. What was not run
-    is nan with n = 0. Table 6 also has the top-1 error, which the paper does not give: it tells classifiers of few
-    classes apart, which hardly make a top-5 error.
+    is nan with n = 0.
     """
-    frame = paper.cells(table).rename(columns={"value": "published"})
-    if table == "6":
-        errors = frame[frame["metric"] == "top5_error"].assign(metric="top1_error", published=float("nan"))
-        frame = pd.concat([errors, frame], ignore_index=True)
+    frame = cells(table).rename(columns={"value": "published"})
     sources = {"study": variant_records(profile, study), "local": variant_records(profile, local)}
     for source, found in sources.items():
         summaries = []

@@ -8,10 +8,10 @@ import pandas as pd
 
 from gcnlab import paper
 from gcnlab.errors import UserError
-from gcnlab.study.experiment import Run
 from gcnlab.study.profiles import Profile
+from gcnlab.study.run import Run
 
-TABLES = ("1", "2", "3", "4", "5", "6")  # those that runs fill
+TABLES = ("1", "2", "3", "4", "5", "6", "7", "9")  # those that runs fill
 PRETRAINING = "pretraining"  # names the classifiers of Table 6 alone
 BACKBONES = ("ResNet50", "ResNet50-GCN")  # the columns of Table 6, in the order of ``Profile.pair``
 
@@ -25,6 +25,8 @@ class Variant:
             as a classifier (Table 6).
         m_ratio: m of a stack as a share of the top channels (of 2048 in Table 4); None: all of them.
         backbone: a column of Table 6, or None for the profile's main backbone.
+        protocol, stage: a staged training (``voc`` of Table 7, ``street`` of Table 9) and its row, such as ``Stage-2``
+            or ``Stage-2-MS``.
 
     A stack with k = 3 is one 3×3 convolution, the same network as the trivial convolution: it becomes that.
     """
@@ -34,6 +36,8 @@ class Variant:
     m_ratio: float | None = None
     refine: bool = False
     backbone: str | None = None
+    protocol: str | None = None
+    stage: str | None = None
 
     def __post_init__(self):
         if self.head == "stack" and self.k == 3:
@@ -44,7 +48,7 @@ class Variant:
     @classmethod
     def of_cell(cls, row: Any) -> "Variant":
         """The variant of one row of :func:`gcnlab.paper.cells`."""
-        values = {name: getattr(row, name, None) for name in ("head", "k", "m_ratio", "refine", "backbone")}
+        values = {name: getattr(row, name, None) for name in cls.__dataclass_fields__}
         values = {name: None if pd.isna(value) else value for name, value in values.items()}
         return cls(**values | {"k": values["k"] and int(values["k"]), "refine": bool(values["refine"])})
 
@@ -55,9 +59,12 @@ class Variant:
         parts = names[self.head] + (f" {self.k}" if self.head in ("gcn", "stack") else "") + " + BR" * self.refine
         return parts + (f", m/{1 / self.m_ratio:.0f}" if self.m_ratio else "")
 
-    def run(self, profile: Profile, seed: int) -> Run:
-        """This variant in ``profile``. In Table 6 the pre-training has the same seed as what starts from it; in all
-        other tables every seed starts from the same weights."""
+    def run(self, profile: Profile, seed: int) -> Run | None:
+        """This variant in ``profile``, or None if the profile has no such stage. In Table 6 the pre-training has the
+        same seed as what starts from it; in all other tables every seed starts from the same weights."""
+        if self.protocol is not None:
+            protocol = profile.protocols.get(self.protocol)
+            return protocol and protocol.run(self.stage, self.head, self.refine, seed)
         template = profile.template
         if self.backbone is not None:
             template = profile.pair[BACKBONES.index(self.backbone)]
@@ -79,7 +86,24 @@ def check_tables(names: list[str]) -> list[str]:
 @cache
 def variants(tables: tuple[str, ...] = TABLES) -> list[Variant]:
     """The distinct variants of ``tables``, in the tables' order."""
-    return list(dict.fromkeys(Variant.of_cell(row) for table in tables for row in paper.cells(table).itertuples()))
+    return list(dict.fromkeys(Variant.of_cell(row) for table in tables for row in cells(table).itertuples()))
+
+
+def cells(table: str) -> pd.DataFrame:
+    """The numbers of one table as in :func:`gcnlab.paper.cells`, and those that this study adds, unpublished (NaN).
+
+    Table 6 also has the top-1 error: it tells classifiers of few classes apart, which hardly make a top-5 error.
+    Table 9 also has the 1×1 baseline. Cells that the paper leaves empty are left out.
+    """
+    frame = paper.cells(table).dropna(subset="value")
+    if table == "6":
+        errors = frame[frame["metric"] == "top5_error"].assign(metric="top1_error", value=float("nan"))
+        return pd.concat([errors, frame], ignore_index=True)
+    if table == "9":
+        trained = frame[~frame["stage"].str.contains("MS")]
+        base = trained.assign(column="Baseline", value=float("nan"), head="conv1x1", k=pd.NA, refine=False)
+        return pd.concat([base, frame], ignore_index=True)
+    return frame
 
 
 def table_runs(tables: list[str], profile: Profile, seeds: list[int]) -> list[Run]:
@@ -90,7 +114,8 @@ def table_runs(tables: list[str], profile: Profile, seeds: list[int]) -> list[Ru
     wanted: list[Variant] = []
     for name in check_tables(tables):
         wanted += [v for v in variants(("6",)) if v.head is None] if name == PRETRAINING else variants((name,))
-    return list(dict.fromkeys(variant.run(profile, seed) for variant in wanted for seed in seeds))
+    runs = dict.fromkeys(variant.run(profile, seed) for variant in wanted for seed in seeds)
+    return [run for run in runs if run is not None]
 
 
 def _run_of(record: dict[str, Any]) -> Run:

@@ -1,0 +1,122 @@
+"""COCO's instance annotations in the official layout, as segmentation labels of VOC's classes (Stage-1 of Table 7).
+
+``ROOT/coco/annotations/instances_<part>.json`` and the images in ``ROOT/coco/<part>`` or ``ROOT/coco/images/<part>``;
+the parts are those that are there of train2014, val2014, train2017 and val2017 (the 2017 split wins).
+
+From objects to a label map:
+
+- Categories are matched with VOC's classes by name; six are spelled differently. An object of another category is
+  background.
+- Where objects overlap, the smaller one (by COCO's ``area``) lies on top: it would else vanish in what surrounds it.
+- A crowd (``iscrowd`` = 1) of a class is void, but for single objects on it: its mask covers the gaps in the crowd.
+- Used are images with at least one single object of the classes.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gcnlab.data.readers import Sample
+from gcnlab.data.transforms import VOID
+from gcnlab.errors import UserError
+
+SPELLING = {
+    "airplane": "aeroplane", "motorcycle": "motorbike", "dining table": "diningtable", "potted plant": "pottedplant",
+    "couch": "sofa", "tv": "tvmonitor",
+}  # fmt: skip
+PARTS = (("train2017", "val2017"), ("train2014", "val2014"))
+
+LAYOUT = """expected below the data root:
+  coco/annotations/instances_train2017.json              from annotations_trainval2017.zip
+  coco/train2017/*.jpg  (or coco/images/train2017)       from train2017.zip
+  and the same of val2017, if it is to be used"""
+
+
+@dataclass(frozen=True)
+class CocoSample(Sample):
+    """One image and its objects: (class, area, is a crowd, segmentation) each; ``size`` is (height, width)."""
+
+    objects: tuple[tuple[int, float, bool, Any], ...] = ()
+    size: tuple[int, int] = (0, 0)
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        return (self.image,)
+
+    @property
+    def annotation(self) -> bytes:
+        return json.dumps([self.objects, self.size]).encode()
+
+    def read_label(self, num_classes: int) -> np.ndarray:
+        """The label map (H, W) uint8; ``UserError`` names the image whose annotation is damaged."""
+        label = np.zeros(self.size, np.uint8)
+        # crowds first, then from large to small: what is painted later lies on top
+        for class_id, _, crowd, segmentation in sorted(self.objects, key=lambda o: (not o[2], -o[1])):
+            label[self._mask(segmentation)] = VOID if crowd else class_id
+        return label
+
+    def _mask(self, segmentation: Any) -> np.ndarray:
+        from pycocotools import mask
+
+        try:
+            if isinstance(segmentation, dict):
+                packed = isinstance(segmentation["counts"], str)
+                rle = segmentation if packed else mask.frPyObjects(segmentation, *self.size)
+                if tuple(rle["size"]) != self.size:
+                    raise ValueError(f"a mask of {rle['size'][1]}×{rle['size'][0]} pixels")
+            else:
+                rle = mask.merge(mask.frPyObjects(segmentation, *self.size))
+            return mask.decode(rle).astype(bool)
+        except Exception as error:  # pycocotools raises many kinds, also bare Exception
+            raise UserError(f"{self.label}: the objects of {self.image.name} cannot be drawn ({error}): "
+                            "use COCO's original annotation file") from None  # fmt: skip
+
+
+def part_samples(root: Path, part: str, classes: Sequence[str]) -> list[CocoSample]:
+    """The samples of ``part``, such as ``train2017``, that show ``classes`` (background first), in order of image id.
+
+    Raises ``UserError`` if the annotation file or the image folder is missing, or the file is damaged.
+    """
+    return _part_samples(root, part, tuple(classes))
+
+
+@cache  # reading the official file takes half a minute
+def _part_samples(root: Path, part: str, classes: tuple[str, ...]) -> list[CocoSample]:
+    path = root / "coco" / "annotations" / f"instances_{part}.json"
+    folders = (root / "coco" / part, root / "coco" / "images" / part)
+    folder = next((folder for folder in folders if folder.is_dir()), None)
+    if folder is None:
+        raise UserError(f"{folders[0]} is missing (nor is there {folders[1]}): unpack COCO's {part}.zip there")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        number = {name: i for i, name in enumerate(classes)}
+        category = {c["id"]: number.get(SPELLING.get(c["name"], c["name"])) for c in content["categories"]}
+        objects: dict[int, list] = {image["id"]: [] for image in content["images"]}
+        for a in content["annotations"]:
+            if (class_id := category[a["category_id"]]) is not None:
+                found = (class_id, float(a["area"]), bool(a["iscrowd"]), a["segmentation"])
+                objects[a["image_id"]].append(found)
+        return [
+            CocoSample(Path(image["file_name"]).stem, folder / image["file_name"], path,
+                       objects=tuple(objects[image["id"]]), size=(int(image["height"]), int(image["width"])))
+            for image in sorted(content["images"], key=lambda image: image["id"])
+            if any(not crowd for _, _, crowd, _ in objects[image["id"]])
+        ]  # fmt: skip
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing: unpack COCO's annotations into {root / 'coco'}") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path} is no readable COCO annotation file ({error!r}): copy it again") from None
+
+
+def samples(root: Path, classes: Sequence[str]) -> list[CocoSample]:
+    """All samples of the parts that are there; ``UserError`` if there is none."""
+    for parts in PARTS:
+        there = [p for p in parts if (root / "coco" / "annotations" / f"instances_{p}.json").is_file()]
+        if there:
+            return [sample for part in there for sample in part_samples(root, part, classes)]
+    return part_samples(root, PARTS[0][0], classes)  # which says what is missing

@@ -1,0 +1,129 @@
+"""Dense CRF (Krähenbühl and Koltun 2011) on the probabilities of a segmenter, as in Tables 7 and 9.
+
+Mean field with two Gaussian kernels and the Potts model: pixels that are near and alike in colour, and pixels that are
+very near, are drawn to one class. Kernels are normalised symmetrically, as in pydensecrf.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.util import find_spec
+from math import ceil, sqrt
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from gcnlab.errors import UserError
+
+BACKENDS = ("exact", "pydensecrf2")
+NEGLIGIBLE = -25.0  # exponent: e⁻²⁵ = 1e-11
+EXACT_LIMIT = 1 << 14  # pixels: their matrix takes 1 GiB
+
+
+@dataclass(frozen=True)
+class Pairwise:
+    """The two kernels: weights, and standard deviations in pixels and in levels of 0 … 255.
+
+    The defaults are those of https://github.com/kazuto1011/deeplab-pytorch.
+    """
+
+    bilateral_weight: float = 4
+    bilateral_xy: float = 67
+    bilateral_rgb: float = 3
+    smooth_weight: float = 3
+    smooth_xy: float = 1
+
+
+@dataclass(frozen=True)
+class Crf:
+    """A CRF step: who computes it, how long, and the kernels to choose from (on training images).
+
+    Args:
+        backend: ``exact`` sums over all pairs of pixels, for images of up to ``EXACT_LIMIT`` pixels;
+            ``pydensecrf2`` is the permutohedral approximation, for images of any size.
+    """
+
+    backend: str
+    candidates: tuple[Pairwise, ...] = (Pairwise(),)
+    iterations: int = 10
+
+    def __post_init__(self):
+        if self.backend not in BACKENDS:
+            raise UserError(f"unknown CRF backend {self.backend!r}; choose one of {', '.join(BACKENDS)}")
+        if not self.candidates or self.iterations < 1:
+            raise UserError("a CRF needs at least one candidate and one iteration")
+
+    def check_backend(self) -> None:
+        """Raise ``UserError`` if the backend is not installed."""
+        if self.backend == "pydensecrf2" and find_spec("pydensecrf") is None:
+            raise UserError("the dense CRF needs pydensecrf2: pip install -e '.[crf]' (Python up to 3.12 and a C++ "
+                            "compiler)")  # fmt: skip
+
+
+def dense_crf(probabilities: np.ndarray, image: np.ndarray, kernels: Pairwise, backend: str = "exact",
+              iterations: int = 10) -> np.ndarray:  # fmt: skip
+    """Refine ``probabilities`` (classes, H, W) float with ``image`` (H, W, 3) uint8: probabilities of the same shape.
+
+    Raises ``ValueError`` if the two differ in size, ``UserError`` if the image is too large for ``exact`` or the
+    backend is missing.
+    """
+    if probabilities.shape[1:] != image.shape[:2]:
+        raise ValueError(f"probabilities of {probabilities.shape[1:]} and an image of {image.shape[:2]} differ in size")
+    Crf(backend).check_backend()
+    # as deeplab's scripts: a probability of 0 would forbid a class for ever
+    log_p = np.log(np.clip(probabilities.astype(np.float32), 1e-5, 1))
+    compute = _exact if backend == "exact" else _permutohedral
+    return compute(log_p, image, kernels, iterations)
+
+
+def _exact(log_p: np.ndarray, image: np.ndarray, kernels: Pairwise, iterations: int) -> np.ndarray:
+    classes, height, width = log_p.shape
+    if height * width > EXACT_LIMIT:
+        raise UserError(f"an image of {width}×{height} is too large for the exact CRF: use backend pydensecrf2")
+    rows, columns = np.mgrid[:height, :width].astype(np.float32)
+    place, colour = np.stack([columns, rows], -1), image.astype(np.float32)
+    features = np.concatenate([place / kernels.bilateral_xy, colour / kernels.bilateral_rgb], -1)
+    bilateral = _kernel(torch.from_numpy(features.reshape(height * width, 5)))
+    smooth = _blur(kernels.smooth_xy)
+    ones = torch.ones(1, 1, height, width)
+    bilateral_scale, smooth_scale = bilateral.sum(1).rsqrt_(), smooth(ones).rsqrt_()
+    unary = torch.from_numpy(log_p)
+    q = unary.softmax(0)
+    for _ in range(iterations):
+        near_alike = ((q.reshape(classes, -1) * bilateral_scale) @ bilateral * bilateral_scale).view_as(q)
+        near = (smooth(q[:, None] * smooth_scale) * smooth_scale)[:, 0]
+        q = (unary + kernels.bilateral_weight * near_alike + kernels.smooth_weight * near).softmax(0)
+    return q.numpy()
+
+
+def _kernel(features: torch.Tensor) -> torch.Tensor:
+    """The Gaussian kernel of all pairs of ``features`` (pixels, dimensions)."""
+    features = features - features.mean(0)
+    half_square = 0.5 * (features * features).sum(1)
+    exponent = torch.addmm(-half_square, features, features.T).sub_(half_square[:, None])  # −½ |a − b|²
+    # What is beyond float32 beside a pixel's own 1 is cut off: denormal numbers are slow.
+    return F.threshold_(exponent, NEGLIGIBLE, -torch.inf).exp_()
+
+
+def _blur(deviation: float) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Sums weighted by a Gaussian of the distance: (N, 1, H, W) → the same, nothing beyond the edges."""
+    reach = ceil(deviation * sqrt(-2 * NEGLIGIBLE))
+    line = torch.exp(-0.5 * (torch.arange(-reach, reach + 1) / deviation) ** 2)
+
+    def blur(maps: torch.Tensor) -> torch.Tensor:
+        down = F.conv2d(maps, line.view(1, 1, -1, 1), padding=(reach, 0))
+        return F.conv2d(down, line.view(1, 1, 1, -1), padding=(0, reach))
+
+    return blur
+
+
+def _permutohedral(log_p: np.ndarray, image: np.ndarray, kernels: Pairwise, iterations: int) -> np.ndarray:
+    from pydensecrf.densecrf import DenseCRF2D
+
+    classes, height, width = log_p.shape
+    crf = DenseCRF2D(width, height, classes)
+    crf.setUnaryEnergy(np.ascontiguousarray(-log_p.reshape(classes, -1)))
+    crf.addPairwiseGaussian(sxy=kernels.smooth_xy, compat=kernels.smooth_weight)
+    crf.addPairwiseBilateral(sxy=kernels.bilateral_xy, srgb=kernels.bilateral_rgb,
+                             rgbim=np.ascontiguousarray(image), compat=kernels.bilateral_weight)  # fmt: skip
+    return np.array(crf.inference(iterations), np.float32).reshape(classes, height, width)
