@@ -15,7 +15,6 @@ import pandas as pd
 
 from gcnlab.data.catalog import SOURCES
 from gcnlab.data.check import check, describe
-from gcnlab.data.voc import LAYOUT
 from gcnlab.errors import UserError
 from gcnlab.study import notebooks, profiles, results, runner, tables, variants
 from gcnlab.study.run import Run
@@ -93,7 +92,7 @@ def _summary(session: Session) -> str:
         frame = session.frame(name)
         for cell in frame[frame["metric"].isin(["miou", "top5_error"])].itertuples():
             where = f"Table {name}: {cell.row}" + ("" if name == "5" else f", {cell.column}")
-            row = {"published": f"{cell.published:.1f}"}
+            row = {"published": f"{cell.published:.1f}" if pd.notna(cell.published) else "not given"}
             row["study"] = score_text(cell.study_mean, cell.study_std, cell.study_n)
             if session.own:
                 row["your run"] = score_text(cell.local_mean, cell.local_std, cell.local_n)
@@ -172,11 +171,41 @@ def _data(options: argparse.Namespace) -> int:
     try:
         found = check(options.name, options.data_root)
     except UserError as error:
-        raise UserError(f"{error}\n{LAYOUT}" if options.name == "voc" else str(error)) from None
+        layout = SOURCES[options.name].layout if options.name in SOURCES else ""
+        raise UserError(f"{error}\n{layout}" if layout else str(error)) from None
     if options.json:
         _print_json(found)
     else:
         print(describe(found))
+    return 0
+
+
+def _predictor(options: argparse.Namespace):
+    from gcnlab.study import prediction
+
+    runner.check_writable(options.out)
+    return prediction.Predictor(prediction.find_record(options.run, options.runs), options.runs)
+
+
+def _predict(options: argparse.Namespace) -> int:
+    from gcnlab.study import prediction
+
+    for line in prediction.predict(options.pictures, _predictor(options), options.out):
+        print(line, flush=True)
+    return 0
+
+
+def _submit(options: argparse.Namespace) -> int:
+    from gcnlab.study import prediction
+
+    if not options.check:
+        print(f"checked, ready to upload: {prediction.submit(_predictor(options), options.out, options.data_root)}")
+        return 0
+    run = Run.from_config(prediction.find_record(options.run, options.runs)["config"])
+    source, folder = run.data.source, options.out / "submission"
+    images = prediction.test_images(run, options.data_root)
+    count = prediction.check_submission(folder, images, prediction.is_street(run), len(source.classes))
+    print(f"{folder}: {count} predictions, as the server wants them")
     return 0
 
 
@@ -231,6 +260,21 @@ def build_parser() -> argparse.ArgumentParser:
 
     params = command("params", _params, "exact parameters and multiply-adds beside Tables 2, 4 and 11")
     params.add_argument("--json", action="store_true", help="machine-readable")
+
+    def trained(sub: argparse.ArgumentParser, place_text: str) -> None:
+        sub.add_argument("--run", required=True, metavar="KEY", help="key or name of a finished segmentation run")
+        sub.add_argument("--runs", type=Path, default=results.LOCAL, metavar="DIR",
+                         help="where runs are kept (default results/local)")  # fmt: skip
+        sub.add_argument("--out", type=Path, required=True, metavar="DIR", help=place_text)
+
+    predict = command("predict", _predict, "segment pictures of your own: class ids as palette PNGs, and overlays")
+    predict.add_argument("pictures", nargs="+", type=Path, metavar="IMAGE")
+    trained(predict, "where the PNGs go")
+
+    submit = command("submit", _submit, "predict the test images of VOC or Cityscapes, and check and pack the files")
+    trained(submit, "where submission/ and the archive go")
+    submit.add_argument("--data-root", type=Path, metavar="DIR", help="folder of the real data")
+    submit.add_argument("--check", action="store_true", help="only check the files of an earlier call")
 
     data = command("data", _data, "check a data set")
     data.add_argument("action", choices=["check"])

@@ -22,8 +22,8 @@ FIGURES = [
     (plots.score_over_k, "3"),
     (plots.gain_over_baseline, "1"),
     (plots.score_over_m, "4"),
-    (plots.boundary_internal, "5"),
-    (plots.backbone_pair, "6"),
+    (step_plots.boundary_internal, "5"),
+    (step_plots.backbone_pair, "6"),
     (plots.published_against_reproduced, "12345"),
 ]
 NOTHING = {"study": lambda i: 0, "local": lambda i: 0}
@@ -204,14 +204,14 @@ def test_score_over_m():
 
 def test_boundary_internal():
     frame = table("5", "both")
-    figure = plots.boundary_internal(frame, PROFILE)
+    figure = step_plots.boundary_internal(frame, PROFILE)
     text = words(figure)
     for step in ("+0.2", "+1.9", "+1.1", "+0.1", "+5.5"):
         assert step in text
     assert series(figure.axes[1])[0] == [93.9, 95.0, 95.1]
     assert len({round(np.ptp(ax.get_ylim()), 6) for ax in figure.axes}) == 1
     frame.loc[frame["refine"], ["study_mean", "local_mean"]] = np.nan
-    assert re.search(r"not run: GCN \+ BR$", words(plots.boundary_internal(frame, PROFILE)), re.MULTILINE)
+    assert re.search(r"not run: GCN \+ BR$", words(step_plots.boundary_internal(frame, PROFILE)), re.MULTILINE)
 
 
 def test_boundary_sensitivity():

@@ -275,6 +275,8 @@ def fingerprint(spec: DataSpec, data_root: Path | None = None) -> str:
     """
     digest = hashlib.blake2b(digest_size=8)
     for split in ("train", "val"):
+        if not spec.is_classification and split not in spec.source.splits:
+            continue  # a set that is only a part of others
         found = samples(spec, split, data_root)
         for sample in found:
             for path in (sample[0],) if spec.is_classification else sample.files:

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from gcnlab.data.catalog import SOURCES, ClassFolders, DataSpec, Source, fingerprint, samples
-from gcnlab.data.readers import read_image, read_label
+from gcnlab.data.catalog import DataSpec, check_pair, fingerprint
+from gcnlab.data.readers import read_image
+from gcnlab.data.sources import SOURCES, ClassFolders, Source, classification_samples
 from gcnlab.errors import UserError
 
 
@@ -28,11 +29,15 @@ def check(name: str, data_root: Path | None = None) -> dict[str, Any]:
     if name not in SOURCES:
         raise UserError(f"unknown data set {name!r}; choose one of {', '.join(SOURCES)}")
     source, spec = SOURCES[name], DataSpec(name, side=1)
-    found = {split: samples(spec, split, data_root) for split in source.official_counts}
+    root = spec.root(data_root)
+    if isinstance(source, ClassFolders):
+        found = {s: classification_samples(source, root / source.folder, s) for s in source.official_counts}
+    else:
+        found = {split: listed(root) for split, listed in source.splits.items()}
     splits = {split: {"images": len(found[split]), "official": n} for split, n in source.official_counts.items()}
     report = {
         "name": name,
-        "root": str(spec.root(data_root)),
+        "root": str(root),
         "splits": splits,
         "complete": all(entry["images"] == entry["official"] for entry in splits.values()),
     }
@@ -65,19 +70,18 @@ def _classes(source: ClassFolders, found: dict[str, list]) -> dict[str, Any]:
 
 def _labels(source: Source, found: dict[str, list]) -> dict[str, Any]:
     def read(sample) -> tuple[np.ndarray, tuple[int, int]]:
-        image, label = read_image(sample.image), read_label(sample.label, len(source.classes))
-        if image.size != label.shape[::-1]:
-            raise UserError(f"{sample.label} and {sample.image} differ in size: image and label must match")
+        image, label = read_image(sample.image), sample.read_label(len(source.classes))
+        check_pair(source, sample, image.size, label.shape[::-1])
         return np.bincount(label.ravel(), minlength=256), image.size
 
-    everything = found["train"] + found["val"]
+    everything = found["train"] + found.get("val", [])
     with ThreadPoolExecutor() as pool:
         read_files = list(pool.map(read, everything))
     pixels = sum(counts for counts, _ in read_files)
     names = {split: {sample.name for sample in listed} for split, listed in found.items()}
     return {
-        "overlap": sorted(names["train"] & names["val"]),
-        "left_out": sorted(names["SBD"] & names["val"]),
+        "overlap": sorted(names["train"] & names.get("val", set())),
+        "left_out": sorted(names.get("SBD", set()) & names["val"]) if "SBD" in names else None,
         "labels": {int(value): int(pixels[value]) for value in np.flatnonzero(pixels)},
         "largest": max(max(size) for _, size in read_files),
     }
@@ -98,7 +102,8 @@ def describe(report: dict[str, Any]) -> str:
             + ", ".join(f"{split} {low} … {high}" for split, (low, high) in report["per_class"].items())
         )
         return "\n".join([*lines, f"  fingerprint {report['fingerprint']}"])
-    lines.append(f"  SBD images left out of train because they are in val: {len(report['left_out'])}")
+    if report["left_out"] is not None:
+        lines.append(f"  SBD images left out of train because they are in val: {len(report['left_out'])}")
     total = sum(report["labels"].values())
     lines.append(f"  largest side {report['largest']} pixels; labels:")
     for value, count in report["labels"].items():

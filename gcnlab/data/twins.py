@@ -15,7 +15,7 @@ from gcnlab.data import shapes
 VERSION = 1  # of the drawing; part of the folder's name
 SIDE = 80  # pixels, against 64 of the embedded VOC, as 640 against 512
 CORNERS = 16
-CROWDS = 50  # one image in so many has its first object marked as a crowd
+CROWDS = 50  # one image in so many has the first of its objects marked as a crowd
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def write(folder: Path, sizes: Sizes) -> None:
         listed.append({"id": index, "file_name": name, "width": SIDE, "height": SIDE})
         for number, (class_id, _) in enumerate(scene.objects, 1):
             mask = scene.instances == number
-            crowd = index % CROWDS == 0 and number == 1
+            crowd = index % CROWDS == 0 and number == 1 < len(scene.objects)
             annotations.append({
                 "id": len(annotations), "image_id": index, "category_id": category[class_id], "iscrowd": int(crowd),
                 "area": int(mask.sum()), "segmentation": _run_lengths(mask) if crowd else [_polygon(mask)],

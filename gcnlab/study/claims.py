@@ -2,8 +2,9 @@
 
 A difference between two variants counts when it exceeds its margin, the half-width of its 95 % confidence interval:
 Student's t times the standard error, with the standard deviation over seeds pooled from all variants of the profile
-that have several seeds (in Table 6, where pre-training is repeated too, from the two of one row). Without any such
-variant there is no margin, and no score claim is decided.
+that have several seeds (in Table 6, where pre-training is repeated too, from the two of one row; in Tables 7 and 9,
+where each row starts from the one before, that of the differences between rows). Without any such variant there is no
+margin, and no score claim is decided.
 
 A claim holds if all that it states shows beyond the margin where it names a difference, and in every step where it
 names an order; it does not hold if a part of it is contradicted beyond the margin; else it is undecided.
@@ -22,7 +23,7 @@ from scipy.stats import t as student_t
 from gcnlab import paper
 from gcnlab.study.profiles import Profile
 from gcnlab.study.tables import backbone_costs, exact_multiply_adds, exact_parameters
-from gcnlab.study.variants import BACKBONES, Variant, variant_records
+from gcnlab.study.variants import BACKBONES, Variant, cells, variant_records
 
 HOLDS, FAILS, UNDECIDED, NOT_RUN = "holds", "does not hold", "undecided", "not run"
 
@@ -74,8 +75,8 @@ class Scores:
         In Tables 1–5 all variants are pooled; in Table 6, whose cells share pre-trainings, only the two of one row.
         """
 
-        def kind(variant: Variant) -> Variant | None:
-            return None if variant.backbone is None else replace(variant, backbone="any")
+        def kind(variant: Variant) -> Variant | str | None:
+            return variant.protocol if variant.backbone is None else replace(variant, backbone="any")
 
         groups: list[np.ndarray] = []
         for found in (self._found, self._spread_found):
@@ -93,6 +94,27 @@ class Scores:
     def margin(self) -> float | None:
         """The margin of the difference in mIoU of two single runs of Tables 1–5."""
         return _margin(*self._spread(_BASE, "miou"), 1, 1)
+
+    def step_gains(self, steps: list[tuple[Variant, Variant]]) -> list[tuple[float, float | None]]:
+        """Gain in mIoU and its margin of each (earlier, later) row of a staged training, seed by seed."""
+
+        def differences(found: dict[Variant, list[dict[str, Any]]]) -> list[np.ndarray]:
+            by_seed = [[{r["config"]["seed"]: r for r in found.get(v, [])} for v in step] for step in steps]
+            return [
+                self._scores([b[seed] for seed in a if seed in b], "miou")
+                - self._scores([a[seed] for seed in a if seed in b], "miou")
+                for a, b in by_seed
+            ]
+
+        for step in steps:
+            for variant in step:
+                self.values(variant)  # or it is missing
+        own = differences(self._found)
+        pooled = _pooled(own)
+        spread, freedom = pooled if pooled[1] else _pooled(differences(self._spread_found))
+        # the difference within a seed is one value: its mean over n seeds has the variance of one over n
+        half = [_margin(spread / sqrt(2), freedom, len(d), len(d)) for d in own]
+        return [(float(d.mean()), margin) for d, margin in zip(own, half, strict=True)]
 
     def gain_over_gain(self, better: Variant, worse: Variant) -> tuple[float, float | None]:
         """How many more points the GCN form of the backbone gains in mIoU under ``worse`` than under ``better``.
@@ -257,6 +279,28 @@ def _small_gain_remains(scores: Scores) -> tuple[str, str]:
     )
 
 
+def _every_step_helps(scores: Scores) -> tuple[str, str]:
+    words, texts = [], []
+    for table in ("7", "9"):
+        for column, group in cells(table).groupby("column", sort=False):
+            rows = [Variant.of_cell(row) for row in group.itertuples()]
+            rows = [v for v in rows if v.run(scores.profile, 0) is not None]
+            if len(rows) < 2:
+                continue
+            gains = scores.step_gains([*pairwise(rows), (rows[0], rows[-1])])
+            whole = _decide(*gains.pop())
+            decided = [_decide(*gain) for gain in gains]
+            up = all(gain > 0 for gain, _ in gains)
+            words.append(FAILS if FAILS in decided else HOLDS if up and whole == HOLDS else UNDECIDED)
+            steps = ", ".join(f"{v.stage} {gain:+.1f}" for v, (gain, _) in zip(rows[1:], gains, strict=True))
+            margin = gains[0][1]
+            texts.append(f"Table {table}, {column}: {steps} (margin of a step "
+                         f"{'unknown: no spread' if margin is None else f'±{margin:.1f}'})")  # fmt: skip
+    if not words:
+        raise _Missing("staged training")
+    return FAILS if FAILS in words else HOLDS if set(words) == {HOLDS} else UNDECIDED, "; ".join(texts)
+
+
 def _similar_cost(_: Scores) -> tuple[str, str]:
     resnet, gcn = backbone_costs()
     parameters, multiply_adds = (gcn[i] / resnet[i] for i in range(2))
@@ -281,6 +325,7 @@ _JUDGES: dict[int, Callable[[Scores], tuple[str, str]]] = {
     9: _worse_classifier,
     10: _better_backbone,
     11: _small_gain_remains,
+    12: _every_step_helps,
     14: _fewer_parameters,
     15: _similar_cost,
     16: _linear_cost,

@@ -8,7 +8,7 @@ from matplotlib.patches import Patch
 
 from gcnlab.data.shapes import PALETTE, VOID
 from gcnlab.study.drawing import GREY
-from gcnlab.study.plots import empty, legend, page, styled
+from gcnlab.study.series import empty, legend, page, styled
 
 
 def _colored(labels: np.ndarray) -> np.ndarray:

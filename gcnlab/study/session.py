@@ -147,7 +147,9 @@ class Session:
     def _of_main_backbone(self, records: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
         """Records of Tables 1–5 by the name of their variant."""
         found = variants.variant_records(self.profile, records).items()
-        return {v.run(self.profile, 0).variant: group for v, group in found if v.backbone is None}
+        return {
+            v.run(self.profile, 0).variant: group for v, group in found if v.backbone is None and v.protocol is None
+        }
 
     def convergence(self) -> pd.DataFrame | None:
         """mIoU (%) after the profile's steps and after those of its longer twin, for the variants that have both.
@@ -189,24 +191,26 @@ class Session:
     def examples(self, count: int = 5, trained: bool = True, table: str = "5") -> dict[str, Any]:
         """Images, truths and predictions of the models of ``table``, as :func:`pictures.qualitative` takes them.
 
-        The examples are evenly spaced over the validation list, not chosen by eye. With ``trained`` false there are
-        no predictions. ``UserError`` when the weights of these runs are not below ``out``.
+        Of Tables 7 and 9 it is the last stage, and nothing if the profile has no staged training. The examples are
+        evenly spaced over the validation list, not chosen by eye. With ``trained`` false there are no predictions.
+        ``UserError`` when the weights of these runs are not below ``out``.
         """
-        spec = self.profile.template.data
-        wanted = _TABLE5 if table == "5" else {v.title: v for v in variants.variants((table,)) if v.head}
-        models = {name: v.run(self.profile, 0) for name, v in wanted.items()} if trained else {}
-        for run in models.values():
-            if not any((self.out / self.profile.name / "weights").glob(f"{run.name}-*.pt")):
+        models = {name: v.run(self.profile, 0) for name, v in _shown(table).items()}
+        if None in models.values():
+            return {"images": [], "truths": [], "predictions": {}, "class_names": ()}
+        for run in models.values() if trained else ():
+            if not any((self.out / run.profile / "weights").glob(f"{run.name}-*.pt")):
                 raise UserError(f"{run.name} was not trained below {self.out}: train Table {table} first")
+        spec = next(iter(models.values())).data
         split = data.load(spec, "val", self.data_root)
         picked = [split[int(i)] for i in np.linspace(0, len(split) - 1, count)]
         device = pick_device()
         context = autocast(device, best_precision(device))  # as when they were scored
         predictions = {}
-        for name, run in models.items():
+        for name, run in models.items() if trained else ():
             model = load_model(run, self.out, self.data_root).to(device)
             predictions[name] = [
-                predict(model, image[None], context)[0, :height, :width].cpu().numpy()
+                predict(model, image[None], context, run.test_time)[0, :height, :width].cpu().numpy()
                 for image, _, (height, width) in picked
             ]
         return {
@@ -215,6 +219,17 @@ class Session:
             "predictions": predictions,
             "class_names": spec.class_names,
         }
+
+
+def _shown(table: str) -> dict[str, variants.Variant]:
+    """The models of which ``table`` gets pictures, by name."""
+    if table == "5":
+        return _TABLE5
+    if table not in ("7", "9"):
+        return {v.title: v for v in variants.variants((table,)) if v.head}
+    cells = variants.cells(table)
+    last = cells[~cells["stage"].str.contains("MS")]["stage"].max()
+    return {row.column: variants.Variant.of_cell(row) for row in cells[cells["stage"] == last].itertuples()}
 
 
 def score_text(mean: float, std: float, n: int) -> str:
@@ -256,8 +271,10 @@ def in_paper_form(frame: pd.DataFrame, labels: dict[str, str]) -> pd.DataFrame:
             continue
         given = by_column["published"].notna().any()
         if given:
-            where = "ImageNet" if metric == "top5_error" else "VOC"
-            line(row, metric, f"published ({where})", texts(lambda r: f"{r.published:.1f}"))
+            street = "protocol" in group and (group["protocol"] == "street").any()
+            where = "ImageNet" if metric == "top5_error" else "Cityscapes" if street else "VOC"
+            cells = texts(lambda r: f"{r.published:.1f}" if pd.notna(r.published) else "not given")
+            line(row, metric, f"published ({where})", cells)
         shown = None
         for source, label in labels.items():
             scores = by_column[[f"{source}_mean", f"{source}_std", f"{source}_n"]]

@@ -6,7 +6,6 @@ from typing import Any
 import pandas as pd
 import torch
 
-from gcnlab import paper
 from gcnlab.evaluation import component_costs, count_multiply_adds, count_parameters
 from gcnlab.models import build_classifier, build_head
 from gcnlab.models.backbones import GCNBlock

@@ -1,0 +1,190 @@
+"""A finished run on pictures of one's own, and on the test images of a benchmark server."""
+
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+
+from gcnlab.data import cityscapes, shapes
+from gcnlab.data.readers import read_image
+from gcnlab.errors import UserError
+from gcnlab.evaluation.crf import Pairwise, dense_crf
+from gcnlab.evaluation.inference import TestTime, probabilities
+from gcnlab.study import results
+from gcnlab.study.experiment import pick_device
+from gcnlab.study.run import Run, build_model
+from gcnlab.training import autocast, best_precision
+
+COLORS = np.array(shapes.PALETTE, np.uint8).reshape(256, 3)
+
+
+def find_record(key: str, runs: Path) -> dict[str, Any]:
+    """The record with this key, or with this name, in any profile below ``runs``; ``UserError`` unless there is one."""
+    found = sorted({*runs.glob(f"*/runs/*-{key}.json"), *runs.glob(f"*/runs/{key}-{'?' * 12}.json")})
+    if not found:
+        known = sorted(path.stem for path in runs.glob("*/runs/*.json"))
+        there = f"are {len(known)}, such as {known[0]}" if known else "are none: train one first"
+        raise UserError(f"--run {key}: no such run below {runs}; there {there}")
+    if len(found) > 1:
+        names = ", ".join(f"{path.parts[-3]}/{path.stem}" for path in found)
+        raise UserError(f"--run {key} could be {names}: name one by its key, the last 12 letters")
+    path = found[0]
+    return results.read_record(runs, path.parts[-3], path.stem[:-13], path.stem[-12:])
+
+
+class Predictor:
+    """A finished run, ready for pictures: ``predictor(image)`` → (H, W) uint8 class ids of the run's data set.
+
+    A run of the MS or the CRF row looks at a picture as that row did. Pictures larger than those of the profile are
+    scaled down, and the class probabilities scaled back.
+
+    Raises ``UserError`` if the run is a classifier or its weights are not below ``runs``.
+    """
+
+    def __init__(self, record: dict[str, Any], runs: Path):
+        self.run = Run.from_config(record["config"])
+        if self.run.study == "pretraining":
+            raise UserError(f"{record['name']} is a classifier: name a segmentation run")
+        self.kernels = None
+        if self.run.crf is not None:
+            self.run.crf.check_backend()
+            self.kernels = Pairwise(**record["crf"]["chosen"])
+            record = find_record(record["weights"], runs)
+        self.how = Run.from_config(record["config"]).test_time or TestTime()
+        if record["config"]["study"] == "evaluation":
+            record = find_record(record["weights"], runs)
+        path = results.weights_path(runs, record["config"]["profile"], record["name"], record["key"])
+        if not path.is_file():
+            raise UserError(f"{path} is missing: a committed record has no weights; train this run first")
+        device = pick_device()
+        model = build_model(Run.from_config(record["config"]))
+        model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+        self.model = model.eval().to(device, memory_format=torch.channels_last)
+        self.context = autocast(device, best_precision(device))
+
+    def __call__(self, image: Image.Image) -> np.ndarray:
+        spec, (width, height) = self.run.data, image.size
+        limit = (spec.long_side / max(image.size)) if spec.long_side else min(
+            1.0, spec.canvas[0] / height, spec.canvas[1] / width
+        )  # fmt: skip
+        scaled = image.resize((max(1, round(width * limit)), max(1, round(height * limit))), Image.Resampling.BILINEAR)
+        pixels = np.array(scaled)
+        found = probabilities(self.model, torch.from_numpy(pixels).permute(2, 0, 1)[None], self.how, self.context)
+        if self.kernels is not None:
+            crf = self.run.crf
+            found = torch.from_numpy(dense_crf(found[0].numpy(), pixels, self.kernels, crf.backend, crf.iterations))[
+                None
+            ]
+        classes = F.interpolate(found, (height, width), mode="bilinear")[0].argmax(0).numpy().astype(np.uint8)
+        return classes if spec.classes is None else np.array(spec.classes, np.uint8)[classes]
+
+
+def palette_png(classes: np.ndarray, path: Path) -> None:
+    """Write class ids (H, W) uint8 as VOC does: an indexed picture with VOC's colours."""
+    image = Image.fromarray(classes)
+    image.putpalette(shapes.PALETTE)
+    image.save(path)
+
+
+def predict(pictures: list[Path], predictor: Predictor, out: Path) -> Iterator[str]:
+    """Write ``<name>.png`` (class ids, VOC's colours) and ``<name>_overlay.png`` for every picture.
+
+    Yields a line per picture: its classes by share of the area. Raises ``UserError`` before work if two pictures have
+    one name, one is missing or damaged, or an output would replace a picture.
+    """
+    names = [path.stem for path in pictures]
+    twice = {name for name in names if names.count(name) > 1}
+    if twice:
+        raise UserError(f"two pictures are called {min(twice)}: predict them into different folders")
+    for path in pictures:
+        read_image(path)
+        if (out / f"{path.stem}.png").resolve() == path.resolve():
+            raise UserError(f"--out {out} would replace {path}: choose another folder")
+    class_names = predictor.run.data.source.classes
+    for path in pictures:
+        image = read_image(path)
+        classes = predictor(image)
+        palette_png(classes, out / f"{path.stem}.png")
+        shade = np.where((classes > 0)[..., None] | (class_names[0] != "background"), 0.5, 0.0)
+        overlay = np.array(image) * (1 - shade) + COLORS[classes] * shade
+        Image.fromarray(overlay.round().astype(np.uint8)).save(out / f"{path.stem}_overlay.png")
+        shares = sorted(((np.mean(classes == i), class_names[i]) for i in np.unique(classes)), reverse=True)
+        yield f"{path}: " + ", ".join(f"{name} {100 * share:.1f} %" for share, name in shares)
+
+
+# --- test servers ---------------------------------------------------------------------------------------------
+
+
+def is_street(run: Run) -> bool:
+    """Whether the test server is that of Cityscapes, not of VOC."""
+    return run.data.source.classes == cityscapes.CLASSES
+
+
+def submission_name(image: Path, street: bool) -> str:
+    """Where the prediction for ``image`` lies in a submission.
+
+    VOC: ``results/VOC2012/Segmentation/comp6_test_cls/<name>.png`` (comp6: other data than VOC's may be used);
+    Cityscapes: ``<city>_<sequence>_<frame>_labelIds.png``.
+    """
+    if street:
+        return f"{image.name.removesuffix('_leftImg8bit.png')}_labelIds.png"
+    return f"results/VOC2012/Segmentation/comp6_test_cls/{image.stem}.png"
+
+
+def test_images(run: Run, data_root: Path | None) -> list[Path]:
+    """The images of which the test server of ``run``'s data wants predictions; ``UserError`` if it has none."""
+    if run.data.source.test is None:
+        raise UserError(f"data set {run.data.name!r} has no test server")
+    return run.data.source.test(run.data.root(data_root))
+
+
+def submit(predictor: Predictor, out: Path, data_root: Path | None, log: Callable[[str], None] = print) -> Path:
+    """Predict all test images below ``out``, check the files, and pack them: the archive to upload."""
+    run, street = predictor.run, is_street(predictor.run)
+    images = test_images(run, data_root)
+    folder = out / "submission"
+    if folder.exists():
+        raise UserError(f"{folder} is there already: remove it or choose another --out")
+    ids = np.array(list(cityscapes.LABEL_IDS.values()), np.uint8)
+    for number, path in enumerate(images, 1):
+        classes = predictor(read_image(path))
+        place = folder / submission_name(path, street)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        palette_png(classes, place) if not street else Image.fromarray(ids[classes]).save(place)
+        if number % 100 == 0:
+            log(f"{number} of {len(images)} images")
+    check_submission(folder, images, street, len(run.data.source.classes))
+    return Path(shutil.make_archive(str(folder), "zip" if street else "gztar", folder))
+
+
+def check_submission(folder: Path, images: Iterable[Path], street: bool, num_classes: int) -> int:
+    """Number of predictions; ``UserError`` for the first that the server would refuse.
+
+    One single-channel PNG per test image and none besides, as large as its image; VOC wants class ids without void,
+    Cityscapes its official label ids.
+    """
+    legal = set(cityscapes.LABEL_IDS.values()) if street else set(range(num_classes))
+    expected = {submission_name(image, street): image for image in images}
+    found = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    missing, unknown = sorted(set(expected) - found), sorted(found - set(expected))
+    for problem, names in (("lacks", missing), ("has no use for", unknown)):
+        if names:
+            raise UserError(f"{folder}: the server {problem} {len(names)} files, first {names[0]}")
+    for name, image in expected.items():
+        try:
+            with Image.open(folder / name) as picture, Image.open(image) as original:
+                if picture.mode not in ("P", "L") or picture.size != original.size:
+                    width, height = original.size
+                    raise UserError(f"{folder / name} is {picture.size[0]}×{picture.size[1]} of mode {picture.mode}: "
+                                    f"the server wants class ids for {width}×{height} pixels")  # fmt: skip
+                illegal = set(np.unique(np.array(picture)).tolist()) - legal
+        except OSError as error:
+            raise UserError(f"{folder / name} cannot be read ({error}): write the submission again") from None
+        if illegal:
+            raise UserError(f"{folder / name} has the value {min(illegal)}, which is no class of the server")
+    return len(expected)
