@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from gcnlab.data import DataSpec, catalog
+from gcnlab.data import DataSpec, catalog, sources
 from gcnlab.data.check import check, describe
 from gcnlab.data.readers import read_image
 from gcnlab.data.transforms import random_crop
@@ -19,8 +19,8 @@ TINY = DataSpec("tiny-imagenet", side=32, resize=36, crop_area=0.25)
 @pytest.fixture
 def folders(tmp_path, monkeypatch):
     """A tiny-imagenet of three classes, with images of two sizes; the catalogue is told of three."""
-    source = catalog.ClassFolders("tiny-imagenet", ("a", "b", "c"), {"train": 6, "val": 4})
-    monkeypatch.setitem(catalog.SOURCES, "tiny-imagenet", source)
+    source = sources.ClassFolders("tiny-imagenet", ("a", "b", "c"), {"train": 6, "val": 4})
+    monkeypatch.setitem(sources.SOURCES, "tiny-imagenet", source)
     rng = np.random.default_rng(0)
     for part, count in (("train", 2), ("val", 1)):
         for name in ("n03", "n01", "n02"):
@@ -59,7 +59,7 @@ def test_every_epoch_shows_another_part_of_an_image(folders):
     split = catalog.Split(
         [path],
         lambda sample: (torch.arange(3 * 48 * 48).view(3, 48, 48).float(), torch.tensor(sample[1]), (48, 48)),
-        training=lambda image, generator: random_crop(image, 32, 0.25, generator),
+        training=lambda image, label, generator: (random_crop(image, 32, 0.25, generator), label),
     )
     # One image: every step is an epoch. A flip keeps the mean of a crop; another part has another mean.
     means = {round(float(images.mean()), 2) for images, _ in split.shuffled(1, 0, 0, 12)}

@@ -12,7 +12,7 @@ from PIL import Image
 from gcnlab import data
 from gcnlab.data import DataSpec, catalog, shapes, voc
 from gcnlab.data.readers import class_map, read_image, read_label
-from gcnlab.data.transforms import VOID, pad_to_square, random_flip, resize_long_side
+from gcnlab.data.transforms import VOID, pad, random_flip, resize_long_side
 from gcnlab.errors import UserError
 
 MEAN_COLOUR = np.round(np.array([0.485, 0.456, 0.406]) * 255)
@@ -254,13 +254,14 @@ def test_images_of_any_mode_become_rgb(mode, tmp_path):
 def test_padding_is_void_and_becomes_zero():
     image = np.full((5, 7, 3), 200, np.uint8)
     label = np.full((5, 7), 3, np.uint8)
-    padded, padded_label = pad_to_square(image, label, 9)
+    padded, padded_label = pad(image, label, 9, 8)
     assert (padded[:5, :7] == 200).all() and (padded_label[:5, :7] == 3).all()
-    outside = np.ones((9, 9), bool)
+    outside = np.ones((9, 8), bool)
     outside[:5, :7] = False
     assert (padded[outside] == MEAN_COLOUR).all() and (padded_label[outside] == VOID).all()
-    with pytest.raises(ValueError, match="7×5"):
-        pad_to_square(image, label, 6)
+    for height, width in ((9, 6), (4, 9)):
+        with pytest.raises(ValueError, match=f"7×5 does not fit into {width}×{height}"):
+            pad(image, label, height, width)
 
 
 @pytest.mark.parametrize("size", [(40, 30), (30, 40), (9, 11), (200, 3)])

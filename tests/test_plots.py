@@ -12,7 +12,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.text import Text
 
 from gcnlab.data.shapes import CLASSES, PALETTE
-from gcnlab.study import pictures, plots, profiles
+from gcnlab.study import pictures, plots, profiles, step_plots
 from gcnlab.study.tables import compare
 
 PROFILE = "shapes"

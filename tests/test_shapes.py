@@ -225,7 +225,7 @@ def test_other_sizes_have_another_folder(monkeypatch, tmp_path):
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, OSError(28, "No space left on device")])
 def test_an_interrupted_generator_leaves_nothing(stop, monkeypatch, tmp_path):
     monkeypatch.setenv("GCNLAB_CACHE", str(tmp_path))
-    save, saved = shapes._save_jpeg, []
+    save, saved = shapes.save_jpeg, []
 
     def failing(array, path):
         if len(saved) == 4:
@@ -233,11 +233,11 @@ def test_an_interrupted_generator_leaves_nothing(stop, monkeypatch, tmp_path):
         saved.append(path)
         save(array, path)
 
-    monkeypatch.setattr(shapes, "_save_jpeg", failing)
+    monkeypatch.setattr(shapes, "save_jpeg", failing)
     with pytest.raises((KeyboardInterrupt, UserError)):
         shapes.root(SMALL)
     assert list(tmp_path.iterdir()) == []
-    monkeypatch.setattr(shapes, "_save_jpeg", save)
+    monkeypatch.setattr(shapes, "save_jpeg", save)
     assert len(voc.voc_samples(shapes.root(SMALL), "train")) == 3
 
 

@@ -13,19 +13,18 @@ names an order; it does not hold if a part of it is contradicted beyond the marg
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from math import nan, sqrt
+from math import sqrt
 from typing import Any
 
 import numpy as np
 from scipy.stats import spearmanr
-from scipy.stats import t as student_t
 
 from gcnlab import paper
+from gcnlab.study import field_verdicts
+from gcnlab.study.margins import FAILS, HOLDS, NOT_RUN, UNDECIDED, decide, margin_of, points, pooled
 from gcnlab.study.profiles import Profile
 from gcnlab.study.tables import backbone_costs, exact_multiply_adds, exact_parameters
 from gcnlab.study.variants import BACKBONES, Variant, cells, variant_records
-
-HOLDS, FAILS, UNDECIDED, NOT_RUN = "holds", "does not hold", "undecided", "not run"
 
 
 class _Missing(Exception):
@@ -46,11 +45,18 @@ class Scores:
     """Scores of a profile's variants in percent, over seeds, and the margins of their differences.
 
     A metric is a name, or two names for their difference in each run. ``spread_records`` give the spread where the
-    records themselves have one seed each: the committed study's spread serves a user's single run.
+    records themselves have one seed each: the committed study's spread serves a user's single run. ``fields`` are
+    measurements of receptive fields (see :mod:`gcnlab.study.measurements`).
     """
 
-    def __init__(self, profile: Profile, records: list[dict[str, Any]], spread_records: list[dict[str, Any]] = ()):
-        self.profile = profile
+    def __init__(
+        self,
+        profile: Profile,
+        records: list[dict[str, Any]],
+        spread_records: list[dict[str, Any]] = (),
+        fields: list[dict[str, Any]] = (),
+    ):
+        self.profile, self.fields = profile, fields
         self._found = variant_records(profile, records)
         self._spread_found = variant_records(profile, list(spread_records))
 
@@ -82,18 +88,18 @@ class Scores:
         for found in (self._found, self._spread_found):
             several = [group for v, group in found.items() if len(group) > 1 and kind(v) == kind(like)]
             groups = groups or [self._scores(group, metric) for group in several]
-        return _pooled(groups)
+        return pooled(groups)
 
     def gain(
         self, better: Variant, worse: Variant, metric: str | tuple[str, str] = "miou"
     ) -> tuple[float, float | None]:
         """Difference of means in points, and its margin (None without a spread)."""
         a, b = self.values(better, metric), self.values(worse, metric)
-        return float(a.mean() - b.mean()), _margin(*self._spread(better, metric), len(a), len(b))
+        return float(a.mean() - b.mean()), margin_of(*self._spread(better, metric), len(a), len(b))
 
     def margin(self) -> float | None:
         """The margin of the difference in mIoU of two single runs of Tables 1–5."""
-        return _margin(*self._spread(_BASE, "miou"), 1, 1)
+        return margin_of(*self._spread(_BASE, "miou"), 1, 1)
 
     def step_gains(self, steps: list[tuple[Variant, Variant]]) -> list[tuple[float, float | None]]:
         """Gain in mIoU and its margin of each (earlier, later) row of a staged training, seed by seed."""
@@ -110,10 +116,10 @@ class Scores:
             for variant in step:
                 self.values(variant)  # or it is missing
         own = differences(self._found)
-        pooled = _pooled(own)
-        spread, freedom = pooled if pooled[1] else _pooled(differences(self._spread_found))
+        both = pooled(own), pooled(differences(self._spread_found))
+        spread, freedom = both[0] if both[0][1] else both[1]
         # the difference within a seed is one value: its mean over n seeds has the variance of one over n
-        half = [_margin(spread / sqrt(2), freedom, len(d), len(d)) for d in own]
+        half = [margin_of(spread / sqrt(2), freedom, len(d), len(d)) for d in own]
         return [(float(d.mean()), margin) for d, margin in zip(own, half, strict=True)]
 
     def gain_over_gain(self, better: Variant, worse: Variant) -> tuple[float, float | None]:
@@ -130,38 +136,16 @@ class Scores:
             return [one[: len(other)] - other[: len(one)] for one, other in both]
 
         resnet, gcn = groups = differences(self._found)
-        pooled = _pooled(groups)
-        spread = pooled if pooled[1] else _pooled(differences(self._spread_found))
-        return float(gcn.mean() - resnet.mean()), _margin(*spread, len(gcn), len(resnet))
-
-
-def _pooled(groups: list[np.ndarray]) -> tuple[float, int]:
-    """Pooled standard deviation of groups of scores, and its degrees of freedom."""
-    groups = [group for group in groups if len(group)]
-    freedom = sum(len(group) - 1 for group in groups)
-    return (sqrt(sum(((g - g.mean()) ** 2).sum() for g in groups) / freedom) if freedom else nan), freedom
-
-
-def _margin(spread: float, freedom: int, n: int, m: int) -> float | None:
-    """Half-width of the 95 % interval of a difference of two means; None without a spread: one seed, or all alike."""
-    return student_t.ppf(0.975, freedom) * spread * sqrt(1 / n + 1 / m) if freedom and spread > 1e-9 else None
-
-
-def _decide(gain: float, margin: float | None) -> str:
-    if margin is None or abs(gain) <= margin:
-        return UNDECIDED
-    return HOLDS if gain > 0 else FAILS
-
-
-def _points(gain: float, margin: float | None) -> str:
-    return f"{gain:+.1f} points (margin {'unknown: no spread' if margin is None else f'±{margin:.1f}'})"
+        both = pooled(groups), pooled(differences(self._spread_found))
+        spread = both[0] if both[0][1] else both[1]
+        return float(gcn.mean() - resnet.mean()), margin_of(*spread, len(gcn), len(resnet))
 
 
 def _order(scores: Scores, ascending: list[Variant]) -> str:
     """Do the scores rise along ``ascending``, in every step and in all beyond the margin?"""
     steps = [scores.gain(b, a) for a, b in pairwise(ascending)]
-    whole = _decide(*scores.gain(ascending[-1], ascending[0]))
-    if whole == FAILS or any(_decide(*step) == FAILS for step in steps):
+    whole = decide(*scores.gain(ascending[-1], ascending[0]))
+    if whole == FAILS or any(decide(*step) == FAILS for step in steps):
         return FAILS
     return HOLDS if whole == HOLDS and all(gain > 0 for gain, _ in steps) else UNDECIDED
 
@@ -175,7 +159,7 @@ def _rises_with_k(scores: Scores) -> tuple[str, str]:
     values = [scores.mean(variant) for variant in variants]
     up = int((np.diff(values) > 0).sum())
     rank = spearmanr(range(len(values)), values).statistic
-    whole = _points(*scores.gain(variants[-1], variants[0]))
+    whole = points(*scores.gain(variants[-1], variants[0]))
     return _order(scores, variants), (
         f"mIoU over k is {_listing(scores, variants)}; {up} of {len(values) - 1} steps go up, "
         f"rank correlation {rank:.2f}; k = 15 against k = 3 {whole}"
@@ -184,15 +168,15 @@ def _rises_with_k(scores: Scores) -> tuple[str, str]:
 
 def _global_beats_base(scores: Scores) -> tuple[str, str]:
     gain = scores.gain(_GCN, _BASE)
-    return _decide(*gain), f"{_points(*gain)}; published +5.5"
+    return decide(*gain), f"{points(*gain)}; published +5.5"
 
 
 def _beats(scores: Scores, other: str, ks: tuple[int, ...]) -> tuple[str, str]:
     """GCN against another head at every k of ``ks``."""
     gains = {k: scores.gain(Variant("gcn", k), Variant(other, k)) for k in ks}
-    words = {_decide(*gain) for gain in gains.values()}
+    words = {decide(*gain) for gain in gains.values()}
     text = "GCN minus " + {"conv": "k×k convolution", "stack": "stack"}[other] + ": "
-    text += "; ".join(f"k = {k} {_points(*gain)}" for k, gain in gains.items())
+    text += "; ".join(f"k = {k} {points(*gain)}" for k, gain in gains.items())
     if FAILS in words:
         return FAILS, text
     return (HOLDS if words == {HOLDS} else UNDECIDED), text
@@ -200,8 +184,8 @@ def _beats(scores: Scores, other: str, ks: tuple[int, ...]) -> tuple[str, str]:
 
 def _trivial_drops(scores: Scores) -> tuple[str, str]:
     three, five, seven, nine = variants = [Variant("conv", k) for k in (3, 5, 7, 9)]
-    rise, fall = _decide(*scores.gain(five, three)), _order(scores, [nine, seven, five])
-    text = f"k×k mIoU over k is {_listing(scores, variants)}; k = 9 against k = 5 {_points(*scores.gain(nine, five))}"
+    rise, fall = decide(*scores.gain(five, three)), _order(scores, [nine, seven, five])
+    text = f"k×k mIoU over k is {_listing(scores, variants)}; k = 9 against k = 5 {points(*scores.gain(nine, five))}"
     if FAILS in (rise, fall):
         return FAILS, text
     # The published rise from 3 to 5 is small: its direction is enough.
@@ -211,7 +195,7 @@ def _trivial_drops(scores: Scores) -> tuple[str, str]:
 def _stack_needs_width(scores: Scores) -> tuple[str, str]:
     variants = [Variant("stack", 7, ratio) for ratio in (210 / 2048, 0.5, 1.0)]
     values = ", ".join(f"{scores.mean(variant):.1f}" for variant in reversed(variants))
-    whole = _points(*scores.gain(variants[-1], variants[0]))
+    whole = points(*scores.gain(variants[-1], variants[0]))
     return _order(scores, variants), f"mIoU at m = all, half, a tenth: {values}; widest against thinnest {whole}"
 
 
@@ -223,9 +207,9 @@ def _where(scores: Scores, better: Variant, worse: Variant, strong: str, weak: s
         gain = scores.gain(better, worse, metric)
         error = 100 - scores.mean(worse, metric)
         share = f", {100 * gain[0] / error:.0f} % of its error" if error else ""
-        parts.append(f"{names[metric]} accuracy {_points(*gain)}{share}")
-    rise = _decide(*scores.gain(better, worse, strong))
-    more = _decide(*scores.gain(better, worse, (strong, weak)))
+        parts.append(f"{names[metric]} accuracy {points(*gain)}{share}")
+    rise = decide(*scores.gain(better, worse, strong))
+    more = decide(*scores.gain(better, worse, (strong, weak)))
     verdict = FAILS if FAILS in (rise, more) else HOLDS if rise == more == HOLDS else UNDECIDED
     return verdict, "; ".join(parts)
 
@@ -252,10 +236,10 @@ def _worse_classifier(scores: Scores) -> tuple[str, str]:
     gain = scores.gain(gcn, resnet, "top1_error" if few else "top5_error")
     text = [
         f"{name} error {scores.mean(gcn, metric):.1f} against {scores.mean(resnet, metric):.1f} %, "
-        + _points(*scores.gain(gcn, resnet, metric))
+        + points(*scores.gain(gcn, resnet, metric))
         for name, metric in (("top-5", "top5_error"), ("top-1", "top1_error"))
     ]
-    return _decide(*gain), "; ".join([*text, f"judged by top-{1 if few else 5}, whatever the size of the difference"])
+    return decide(*gain), "; ".join([*text, f"judged by top-{1 if few else 5}, whatever the size of the difference"])
 
 
 def _backbone_gain(scores: Scores, variant: Variant) -> tuple[float, float | None]:
@@ -265,16 +249,16 @@ def _backbone_gain(scores: Scores, variant: Variant) -> tuple[float, float | Non
 
 def _better_backbone(scores: Scores) -> tuple[str, str]:
     gain = _backbone_gain(scores, _BASE)
-    return _decide(*gain), f"{_points(*gain)}; published +5.5; judged is the gain, not its size"
+    return decide(*gain), f"{points(*gain)}; published +5.5; judged is the gain, not its size"
 
 
 def _small_gain_remains(scores: Scores) -> tuple[str, str]:
     alone, together = (_backbone_gain(scores, variant) for variant in (_BASE, _REFINED))
     shrinks = scores.gain_over_gain(_REFINED, _BASE)
-    words = {_decide(*together), _decide(*shrinks)}
+    words = {decide(*together), decide(*shrinks)}
     verdict = FAILS if FAILS in words else HOLDS if words == {HOLDS} else UNDECIDED
     return verdict, (
-        f"with GCN + BR {_points(*together)}, without {_points(*alone)}, {_points(*shrinks)} more; "
+        f"with GCN + BR {points(*together)}, without {points(*alone)}, {points(*shrinks)} more; "
         "published +0.2 and +5.5; small is judged as smaller than without"
     )
 
@@ -288,8 +272,8 @@ def _every_step_helps(scores: Scores) -> tuple[str, str]:
             if len(rows) < 2:
                 continue
             gains = scores.step_gains([*pairwise(rows), (rows[0], rows[-1])])
-            whole = _decide(*gains.pop())
-            decided = [_decide(*gain) for gain in gains]
+            whole = decide(*gains.pop())
+            decided = [decide(*gain) for gain in gains]
             up = all(gain > 0 for gain, _ in gains)
             words.append(FAILS if FAILS in decided else HOLDS if up and whole == HOLDS else UNDECIDED)
             steps = ", ".join(f"{v.stage} {gain:+.1f}" for v, (gain, _) in zip(rows[1:], gains, strict=True))
@@ -299,6 +283,13 @@ def _every_step_helps(scores: Scores) -> tuple[str, str]:
     if not words:
         raise _Missing("staged training")
     return FAILS if FAILS in words else HOLDS if set(words) == {HOLDS} else UNDECIDED, "; ".join(texts)
+
+
+def _larger_field(scores: Scores) -> tuple[str, str]:
+    found = field_verdicts.larger_field(scores.fields)
+    if found is None:
+        raise _Missing("the measurement of receptive fields")
+    return found
 
 
 def _similar_cost(_: Scores) -> tuple[str, str]:
@@ -326,6 +317,7 @@ _JUDGES: dict[int, Callable[[Scores], tuple[str, str]]] = {
     10: _better_backbone,
     11: _small_gain_remains,
     12: _every_step_helps,
+    13: _larger_field,
     14: _fewer_parameters,
     15: _similar_cost,
     16: _linear_cost,
@@ -338,18 +330,17 @@ def judge(
     records: list[dict[str, Any]],
     ids: list[int] | None = None,
     spread_records: list[dict[str, Any]] = (),
+    fields: list[dict[str, Any]] = (),
 ) -> list[Verdict]:
     """Verdicts on the paper's claims (all, or ``ids``) from the current records of one profile."""
-    scores = Scores(profile, records, spread_records)
+    scores = Scores(profile, records, spread_records, fields)
     verdicts = []
     for claim in paper.claims():
         number = claim["id"]
         if ids is not None and number not in ids:
             continue
         try:
-            if number not in _JUDGES:
-                verdict, evidence = NOT_RUN, "this study has no experiment for it yet"
-            elif not profile.evidence and number not in _COUNTS:
+            if not profile.evidence and number not in _COUNTS:
                 verdict, evidence = UNDECIDED, f"profile {profile.name} is never evidence"
             else:
                 verdict, evidence = _JUDGES[number](scores)

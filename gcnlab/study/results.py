@@ -39,6 +39,10 @@ def scores_path(out: Path, profile: str, name: str, key: str) -> Path:
     return out / profile / "scores" / f"{name}-{key}"
 
 
+def fields_path(out: Path, profile: str, name: str, key: str) -> Path:
+    return out / profile / "fields" / f"{name}-{key}.json"
+
+
 def checkpoint_path(out: Path, profile: str, key: str) -> Path:
     return out / profile / "checkpoints" / f"{key}.pt"
 
@@ -54,12 +58,12 @@ def write_atomically(text: str, path: Path) -> None:
         work.unlink(missing_ok=True)
 
 
-def _without_nan(value: Any) -> Any:
+def without_nan(value: Any) -> Any:
     """JSON has no nan: an undefined score is null."""
     if isinstance(value, dict):
-        return {name: _without_nan(v) for name, v in value.items()}
+        return {name: without_nan(v) for name, v in value.items()}
     if isinstance(value, list):
-        return [_without_nan(v) for v in value]
+        return [without_nan(v) for v in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
@@ -76,7 +80,7 @@ def lock(out: Path, profile: str, key: str) -> Iterator[None]:
 def write_record(record: dict[str, Any], out: Path) -> Path:
     """Write one record; its presence is what says that the run is complete."""
     path = record_path(out, record["config"]["profile"], record["name"], record["key"])
-    write_atomically(json.dumps(_without_nan(record), indent=1, ensure_ascii=False) + "\n", path)
+    write_atomically(json.dumps(without_nan(record), indent=1, ensure_ascii=False) + "\n", path)
     return path
 
 

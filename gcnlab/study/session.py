@@ -10,7 +10,7 @@ import pandas as pd
 from gcnlab import data, paper
 from gcnlab.errors import UserError
 from gcnlab.evaluation.inference import predict
-from gcnlab.study import claims, profiles, results, runner, tables, variants
+from gcnlab.study import claims, measurements, profiles, results, runner, tables, variants
 from gcnlab.study.experiment import pick_device
 from gcnlab.study.run import Run, load_model, run_key
 from gcnlab.training import autocast, best_precision
@@ -91,6 +91,23 @@ class Session:
         """Train what is missing of these tables; ``RuntimeError`` lists the runs that failed."""
         self._train(variants.table_runs(list(names), self.profile, list(range(self.seeds))))
 
+    def measure(self, per_bin: int = 4) -> list[dict[str, Any]]:
+        """Receptive fields and scores by object size of the baseline and of GCN at every k, for all seeds.
+
+        ``per_bin``: objects of each size whose fields are measured. The runs of Table 1 must be trained. Returns the
+        measurements as :func:`gcnlab.study.measurements.measure` makes them. Where numbers are never evidence, only
+        the baseline and the largest k are measured, on one object of each size.
+        """
+        runs = variants.table_runs(["1"], self.profile, list(range(self.seeds)))
+        if not self.profile.evidence:
+            runs, per_bin = [runs[0], runs[-1]], 1
+        return [measurements.measure(run, self.out, self.data_root, per_bin, print) for run in runs]
+
+    def fields(self, out: Path, records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """The measurements below ``out`` of the runs that ``records`` are of."""
+        counted = {record["key"] for record in records}
+        return [found for found in measurements.read(out, self.profile.name) if found["key"] in counted]
+
     def train_variant(self, head: str, k: int | None = None, refine: bool = False) -> dict[str, Any]:
         """Train one variant with seed 0 if it is missing, and return its record."""
         run = variants.Variant(head, k, refine=refine).run(self.profile, seed=0)
@@ -130,7 +147,8 @@ class Session:
         frame = pd.DataFrame({"claim": [c["id"] for c in paper.claims() if not ids or c["id"] in ids]})
         frame["the paper says"] = [c["claim"] for c in paper.claims() if not ids or c["id"] in ids]
         for source, records in sources.items():
-            judged = claims.judge(self.profile, records, list(ids) or None, spread_records=study)
+            fields = self.fields(self.out if records is local else results.COMMITTED, records)
+            judged = claims.judge(self.profile, records, list(ids) or None, study, fields)
             frame[source] = [verdict.verdict for verdict in judged]
             frame[f"evidence, {source}"] = [verdict.evidence for verdict in judged]
         return frame.set_index("claim")
