@@ -16,7 +16,7 @@ import pandas as pd
 from gcnlab.data.catalog import SOURCES
 from gcnlab.data.check import check, describe
 from gcnlab.errors import UserError
-from gcnlab.study import notebooks, profiles, results, runner, tables, variants
+from gcnlab.study import notebooks, open_question, profiles, results, runner, tables, variants
 from gcnlab.study.run import Run
 from gcnlab.study.session import Session, score_text
 
@@ -46,6 +46,10 @@ def _print_json(value: Any) -> None:
 
 def _run(options: argparse.Namespace) -> int:
     session = _session(options)
+    if options.tables == [open_question.FOLDER]:
+        session.train_open_question()
+        print(open_question.answer(session.trials()))
+        return 0
     wanted = variants.table_runs(options.tables or list(variants.TABLES), session.profile, list(range(session.seeds)))
     cluster = None if options.cluster is None else dict(options.cluster)
     failures = runner.run_all(wanted, session.out, session.data_root, session.jobs, cluster=cluster)
@@ -235,7 +239,8 @@ def build_parser() -> argparse.ArgumentParser:
         "tables",
         nargs="*",
         metavar="TABLE",
-        help=f"{', '.join(variants.TABLES)}, or {variants.PRETRAINING} (of Table 6 alone); none means all",
+        help=f"{', '.join(variants.TABLES)}, or {variants.PRETRAINING} (of Table 6 alone), or {open_question.FOLDER} "
+        "(the trials of notebook 9); none means all tables",
     )
     place(run)
     amount(run)

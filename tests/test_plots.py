@@ -24,6 +24,8 @@ FIGURES = [
     (plots.score_over_m, "4"),
     (step_plots.boundary_internal, "5"),
     (step_plots.backbone_pair, "6"),
+    (step_plots.stages, "7"),
+    (step_plots.stages, "9"),
     (plots.published_against_reproduced, "12345"),
 ]
 NOTHING = {"study": lambda i: 0, "local": lambda i: 0}

@@ -12,8 +12,9 @@ import pandas as pd
 import pytest
 from test_tables import made
 
+from gcnlab import paper
 from gcnlab.errors import UserError
-from gcnlab.study import diagrams, pictures, plots, profiles, report, results, variants
+from gcnlab.study import diagrams, pictures, plots, profiles, report, results, step_plots, variants
 from gcnlab.study.run import Run
 from gcnlab.study.session import Session
 
@@ -22,10 +23,11 @@ README = COMMITTED.parent / "README.md"
 SHAPES = profiles.get("shapes")
 FIGURES = {
     *("figure1", "figure2", "figure4", "table1", "table1-gain", "table2", "table3", "table4", "table5"),
-    *("figure5", "table6", "boundary-distance", "curves", "overview"),
+    *("figure5", "table6", "table7", "table9", "boundary-distance", "curves", "overview"),
 }
+PICTURES = ["examples", "table7-figure6", "table9-figure7"]  # of a profile's own images
 TABLES = {f"table{i}.{kind}" for i in variants.TABLES for kind in ("csv", "md")} | {
-    "table11.md",
+    *("table8.md", "table10.md", "table11.md"),
     "claims.md",
     "runs.csv",
 }
@@ -34,10 +36,15 @@ TABLES = {f"table{i}.{kind}" for i in variants.TABLES for kind in ("csv", "md")}
 def some_records():
     """Two seeds of all variants but the narrow stacks; devices and versions with characters that HTML must escape."""
     runs = [run for run in variants.table_runs(list(variants.TABLES), SHAPES, [0, 1]) if run.m is None]
-    return [
-        made(run, 0.5 + i / 100, device="<GPU & co>", finished=f"2026-01-01T00:00:{i if run.head else 0:02}+00:00")
-        for i, run in enumerate(runs)
-    ]
+    records = {}
+    for i, run in enumerate(runs):
+        minute, second = divmod(i if run.head else 0, 60)
+        finished = f"2026-01-01T00:{minute:02}:{second:02}+00:00"
+        record = made(run, 0.5 + i / 200, device="<GPU & co>", finished=finished)
+        if run.weights in records:  # a stage before, which has a time of its own
+            record["weights"] = records[run.weights]["key"]
+        records[run] = record
+    return list(records.values())
 
 
 def contents(folder):
@@ -121,8 +128,9 @@ def test_the_page_tells_profile_spread_verdicts_and_origin(written, monkeypatch)
     text = Page(written.first["report.html"].decode()).text
     for words in ("profile shapes", SHAPES.description, "(n=2)", "not run", "own", "<GPU & co>", "0123456789abcdef"):
         assert words in text, words
-    for table in variants.TABLES:
+    for table in (*variants.TABLES, "8", "10"):
         assert f"Table {table}. " in text
+    assert text.count("not submitted") == 2, "nothing was sent to a test server"
     for cells in Session("shapes", out=written.page.parents[1]).verdicts().itertuples(index=False):
         assert all(cell in text for cell in cells)
     assert "<GPU" not in written.first["report.html"].decode(), "escaped"
@@ -158,21 +166,40 @@ def test_a_study_without_any_record_has_tables(tmp_path, monkeypatch):
     assert (tmp_path / "tables" / "table1.md").read_text(encoding="utf-8").count("not run") == 16
 
 
+@pytest.mark.parametrize(("table", "methods"), [("8", 13), ("10", 9)])
+def test_a_test_servers_table_claims_no_score_of_ours(table, methods):
+    frame = report.test_server(table)
+    assert len(frame) == methods + 1 and frame.iloc[-1].item() == "not submitted"
+    assert [float(value) for value in frame.iloc[:-1, 0]] == list(paper.cells(table)["value"])
+
+
+@pytest.mark.parametrize("profile", profiles.PROFILES)
+@pytest.mark.parametrize("table", ["7", "9"])
+def test_the_setting_of_stages_is_told_with_their_own_kernel(profile, table):
+    text = report.setting(Session(profile), table)
+    k = {"7": 15, "9": {"photos": 17, "paper": 25}.get(profile, 13)}[table]
+    if profile == "shapes-long":
+        assert text.endswith("It has no staged training.")
+        return
+    assert f"GCN with k = {k}." in text and "MS: scales 0.75, 1, 1.25, each also mirrored." in text
+    assert ("the paper gives no baseline there" in text) == (table == "9")
+
+
 def test_photographs_are_never_drawn_into_a_report(monkeypatch, tmp_path):
     """Real photographs may not be published: the report does not even ask for them."""
 
     def drawn(profile):
         return [name for name, _, _ in report.figures(Session(profile, out=tmp_path))]
 
-    for module in (diagrams, pictures, plots):
+    for module in (diagrams, pictures, plots, step_plots):
         for name, member in vars(module).items():
             if isfunction(member) and member.__module__ == module.__name__:
                 monkeypatch.setattr(module, name, lambda *_, **__: None)
     monkeypatch.setattr(results, "COMMITTED", tmp_path / "results")
-    monkeypatch.setattr(Session, "examples", lambda _: pytest.fail("photographs in a report"))
+    monkeypatch.setattr(Session, "examples", lambda *_, **__: pytest.fail("photographs in a report"))
     assert set(drawn("photos")) == FIGURES - {"curves", "boundary-distance"}, "these need records"
-    monkeypatch.setattr(Session, "examples", lambda _: {})
-    assert drawn("smoke")[-1] == "examples"
+    monkeypatch.setattr(Session, "examples", lambda *_, **__: {})
+    assert drawn("smoke")[-3:] == PICTURES
 
 
 # --- Markdown ------------------------------------------------------------------------------------
@@ -302,29 +329,30 @@ def test_committed_files_are_evidence_tables_and_figures_only():
         else:
             assert len(parts) == 3 and path.suffix in kinds.get(parts[1], []), path
         if path.suffix == ".png":
-            assert path.stem in {*FIGURES, "examples"}, path
+            assert path.stem in {*FIGURES, *PICTURES}, path
         if parts[0] in profiles.PROFILES and profiles.get(parts[0]).template.data.source.default_root is None:
-            assert parts[1] != "notebooks" and path.stem != "examples", path
-            assert path.suffix != ".html" or "Validation images" not in path.read_text(encoding="utf-8"), path
+            assert parts[1] != "notebooks" and path.stem not in PICTURES, path
+            assert path.suffix != ".html" or "validation images" not in path.read_text(encoding="utf-8").lower(), path
 
 
 @each_study
 def test_committed_records_are_clean_evidence(name):
-    records = records_of(name)
+    records, states = records_of(name), {}
     for path, record in records.items():
         run = Run.from_config(record["config"])
         assert path.name == f"{record['name']}-{record['key']}.json"
         assert (run.name, run.profile) == (record["name"], name), path
         assert record["dirty"] is False and re.fullmatch("[0-9a-f]{40}", record["commit"]), path
-        assert record["history"][-1]["step"] == run.schedule.steps and record["seconds"] > 0, path
+        trained = 0 if run.study == "evaluation" else run.schedule.steps
+        assert record["history"][-1]["step"] == trained and record["seconds"] > 0, path
         if run.data.source.default_root is not None:
             assert record["data"]["subset"] is False, path
         else:
-            assert record["data"]["subset"] is (record["metrics"]["counts"] != {"train": 10582, "val": 1449}
-                                                or run.data.classes is not None), path  # fmt: skip
-    scored = [r for r in records.values() if r["config"]["study"] == "segmentation"]
-    for part in ("fingerprint", "subset"):
-        assert len({record["data"][part] for record in scored}) == 1, "all runs saw the same data"
+            official = {split: run.data.source.official_counts[split] for split in ("train", "val")}
+            incomplete = record["metrics"]["counts"] != official
+            assert record["data"]["subset"] is (incomplete or run.data.classes is not None), path
+        states.setdefault(run.data.name, set()).add((record["data"]["fingerprint"], record["data"]["subset"]))
+    assert {name for name, found in states.items() if len(found) > 1} == set(), "all runs of a data set saw the same"
     assert len({record["training_version"] for record in records.values()}) == 1
     assert Session(name, out=COMMITTED).stale() == []
     names = [record["name"] for record in records.values()]

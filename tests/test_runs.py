@@ -19,7 +19,8 @@ import torch
 from gcnlab import data
 from gcnlab.data import DataSpec, catalog, voc
 from gcnlab.errors import UserError
-from gcnlab.evaluation.inference import score_segmentation
+from gcnlab.evaluation.crf import Crf, Pairwise
+from gcnlab.evaluation.inference import TestTime, score_segmentation
 from gcnlab.study import experiment, profiles, results, runner, variants
 from gcnlab.study import run as run_module
 from gcnlab.study.run import Run, build_model, load_model, run_key
@@ -87,7 +88,7 @@ def test_every_run_has_its_own_key(layout):
 def test_keys_of_the_smoke_profile_are_stable_and_distinct():
     runs = variants.table_runs(list(variants.TABLES), SMOKE, [0, 1])
     keys = [run_key(run) for run in runs]
-    assert len(set(keys)) == len(runs) == 48
+    assert len(set(keys)) == len(runs) == 82
     assert keys == [run_key(Run.from_config(run.config())) for run in runs]
     assert all(len(key) == 12 and set(key) <= set("0123456789abcdef") for key in keys)
 
@@ -96,7 +97,10 @@ def test_keys_of_the_smoke_profile_are_stable_and_distinct():
     {"seed": 1}, {"k": 5}, {"head": "conv"}, {"refine": True}, {"backbone": "resnet18"}, {"batch_norm": "frozen"},
     {"normalization": "caffe"}, {"boundary_distance": 5}, {"profile": "other"}, {"head": "stack", "m": 4},
     {"data": DataSpec("shapes-tiny", side=80)}, {"data": DataSpec("shapes-tiny", side=64, long_side=64)},
-    {"data": DataSpec("shapes-tiny", side=64, classes=(0, 1))},
+    {"data": DataSpec("shapes-tiny", side=64, classes=(0, 1))}, {"data": DataSpec("shapes-tiny", side=64, height=72)},
+    {"data": DataSpec("shapes-tiny", side=64, crop=52)}, {"data": DataSpec("shapes-tiny", side=64, images=8)},
+    {"study": "evaluation"}, {"label": "voc-stage-1"}, {"test_time": TestTime()}, {"test_time": TestTime(flip=True)},
+    {"test_time": TestTime((0.75, 1.0))}, {"test_time": TestTime(crop=64, stride=32)}, {"crf": Crf("exact")},
     {"weights": SMOKE.template.weights}, {"weights": replace(SMOKE.template.weights, seed=1)},
     {"schedule": Schedule(5, 4, evaluations=2)}, {"schedule": Schedule(4, 5, evaluations=2)},
     {"schedule": Schedule(4, 4)}, {"schedule": Schedule(4, 4, evaluations=2, lr=2e-3)},
@@ -107,6 +111,13 @@ def test_a_change_changes_the_key(change):
     assert run_key(quick(**change)) != run_key(quick())
 
 
+def test_a_change_within_a_crf_changes_the_key():
+    kernels = (Pairwise(), Pairwise(bilateral_xy=30))
+    crfs = [Crf("exact"), Crf("pydensecrf2"), Crf("exact", iterations=5), Crf("exact", kernels),
+            Crf("exact", kernels[::-1]), Crf("exact", kernels[1:])]  # fmt: skip
+    assert len({run_key(quick(crf=crf)) for crf in crfs}) == len(crfs)
+
+
 def test_the_key_does_not_depend_on_how_a_run_is_written_down():
     run = quick()
     explicit = Run(**{field: getattr(run, field) for field in asdict(run)} | {"normalization": "rgb", "m": None})
@@ -115,6 +126,10 @@ def test_the_key_does_not_depend_on_how_a_run_is_written_down():
     assert run_key(quick(schedule=written)) == run_key(run)
     config = run.config()
     del config["normalization"], config["schedule"]["warmup"], config["data"]["classes"]
+    for later in ("test_time", "crf", "label"):
+        del config[later]
+    for later in ("height", "crop", "images"):
+        del config["data"][later]
     assert run_key(Run.from_config(config)) == run_key(run), "a record of a version that did not have these fields"
     assert quick(boundary_distance=3.0) == run
     assert run_key(quick(boundary_distance=3.0)) == run_key(run), "equal runs have equal keys"
@@ -138,11 +153,14 @@ def test_the_key_follows_data_weights_and_version(layout, tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize("change", [
-    lambda c: c.update(colour="red"), lambda c: c["schedule"].update(gamma=1), lambda c: c["data"].update(crop=3),
+    lambda c: c.update(colour="red"), lambda c: c["schedule"].update(gamma=1), lambda c: c["data"].update(zoom=3),
     lambda c: c["weights"].update(gpu=1), lambda c: c.pop("schedule"), lambda c: c["data"].pop("name"),
+    lambda c: c["test_time"].update(zoom=2), lambda c: c["test_time"].pop("scales"), lambda c: c["crf"].update(k=1),
+    lambda c: c["crf"].pop("candidates"), lambda c: c["crf"]["candidates"][0].update(sigma=1),
 ])  # fmt: skip
 def test_a_config_of_another_version_is_refused(change, caught):
-    config = quick(weights=SMOKE.template.weights).config()
+    config = quick(weights=SMOKE.template.weights, test_time=TestTime(), crf=Crf("exact")).config()
+    assert Run.from_config(config).config() == config
     change(config)
     with pytest.raises(UserError) as info:
         Run.from_config(config)
@@ -151,7 +169,7 @@ def test_a_config_of_another_version_is_refused(change, caught):
 
 def test_unknown_names_are_refused(caught):
     for act, named in ((lambda: profiles.get("tiny"), "'tiny'.*smoke, shapes, photos, paper"),
-                       (lambda: variants.table_runs(["5", "12"], SMOKE, [0]), "'12'.*1, 2, 3, 4, 5, 6")):  # fmt: skip
+                       (lambda: variants.table_runs(["5", "12"], SMOKE, [0]), "'12'.*1, 2, 3, 4, 5, 6, 7, 9")):  # fmt: skip
         with pytest.raises(UserError, match=named) as info:
             act()
         caught(info)
@@ -173,7 +191,9 @@ def test_unknown_names_are_refused(caught):
         (["2", "3"], 13),
         (["6"], 6),
         (["pretraining"], 2),
-        (["pretraining"], 2),
+        (["7"], 11),
+        (["9"], 6),
+        (["5", "7", "9"], 20),
     ],
 )
 def test_tables_share_their_runs(wanted, expected):
@@ -565,7 +585,24 @@ def test_defaults_never_change():
         fields = dataclasses.fields(cls)
         return {field.name: field.default for field in fields if field.default is not dataclasses.MISSING}
 
-    assert defaults(DataSpec) == {"long_side": None, "classes": None, "resize": None, "crop_area": None}
+    assert defaults(DataSpec) == {
+        "long_side": None,
+        "classes": None,
+        "resize": None,
+        "crop_area": None,
+        "height": None,
+        "crop": None,
+        "images": None,
+    }
+    assert defaults(TestTime) == {"scales": (1.0,), "flip": False, "crop": None, "stride": None}
+    assert defaults(Crf) == {"candidates": (Pairwise(),), "iterations": 10}
+    assert defaults(Pairwise) == {
+        "bilateral_weight": 4,
+        "bilateral_xy": 67,
+        "bilateral_rgb": 3,
+        "smooth_weight": 3,
+        "smooth_xy": 1,
+    }
     assert defaults(Schedule) == {
         "optimizer": "adamw",
         "lr": 1e-3,
@@ -588,4 +625,7 @@ def test_defaults_never_change():
         "normalization": "rgb",
         "batch_norm": "train",
         "boundary_distance": 7,
+        "test_time": None,
+        "crf": None,
+        "label": "",
     }

@@ -48,8 +48,8 @@ def gain_by_size(records: list[dict[str, Any]], score: str = "miou") -> pd.DataF
 def mechanism(records: list[dict[str, Any]]) -> tuple[str, str] | None:
     """Does the gain of GCN 15 over the baseline grow with object size, as the paper's explanation wants?
 
-    Judged is the gain on objects larger than the baseline's theoretical field minus that on the smallest, in mIoU and
-    in internal accuracy; None if a model is missing.
+    Judged is the gain on the largest objects, which exceed the theoretical field of the baseline's coarsest map, minus
+    that on the smallest, in mIoU and in internal accuracy; None if a model is missing.
     """
     frame = size_frame(records)
     if frame.empty or not {_BASE, _GLOBAL} <= set(frame["k"]):

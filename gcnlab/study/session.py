@@ -10,7 +10,17 @@ import pandas as pd
 from gcnlab import data, paper
 from gcnlab.errors import UserError
 from gcnlab.evaluation.inference import predict
-from gcnlab.study import claims, measurements, profiles, results, runner, tables, variants
+from gcnlab.study import (
+    claims,
+    field_verdicts,
+    measurements,
+    open_question,
+    profiles,
+    results,
+    runner,
+    tables,
+    variants,
+)
 from gcnlab.study.experiment import pick_device
 from gcnlab.study.run import Run, load_model, run_key
 from gcnlab.training import autocast, best_precision
@@ -107,6 +117,29 @@ class Session:
         """The measurements below ``out`` of the runs that ``records`` are of."""
         counted = {record["key"] for record in records}
         return [found for found in measurements.read(out, self.profile.name) if found["key"] in counted]
+
+    def mechanism(self) -> pd.DataFrame:
+        """Does GCN's gain grow with object size? Verdict and evidence from the committed study and the user's run."""
+        sources = {"study": (results.COMMITTED, self.study_records), "your run": (self.out, self.local_records)}
+        rows = {}
+        for name, (out, records) in sources.items():
+            judged = field_verdicts.mechanism(self.fields(out, records))
+            if judged is not None:
+                rows[f"{name} ({self.label(records)})"] = judged
+        return pd.DataFrame.from_dict(rows, orient="index", columns=["the gain grows with size", "evidence"])
+
+    def train_open_question(self) -> None:
+        """Train what is missing of the trials of :mod:`gcnlab.study.open_question`, and measure all."""
+        seeds = list(range(self.seeds))
+        self._train(open_question.runs(self.profile, seeds))
+        for seed in seeds:
+            for trial in open_question.TRIALS:
+                open_question.measure(trial, self.profile, seed, self.out, self.data_root)
+
+    def trials(self) -> list[dict[str, Any]]:
+        """What was measured of those trials: the user's, or the committed study's if there are none."""
+        own = open_question.read(self.out, self.profile) if self.own else []
+        return own or open_question.read(results.COMMITTED, self.profile)
 
     def train_variant(self, head: str, k: int | None = None, refine: bool = False) -> dict[str, Any]:
         """Train one variant with seed 0 if it is missing, and return its record."""
