@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from scipy import stats
+from pycocotools.coco import COCO
+from scipy import ndimage, stats
 from torchvision.datasets import ImageFolder, SBDataset, VOCSegmentation
 
-from gcnlab.data import shapes, voc
+from gcnlab.data import cityscapes, coco, shapes, streets, twins, voc
 from gcnlab.data.readers import read_image, read_label
 from gcnlab.errors import UserError
 
@@ -88,15 +89,18 @@ def contents(folder):
     return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_two_folders_are_identical(tmp_path, monkeypatch):
-    shapes.write(tmp_path / "one", SMALL)
+@pytest.mark.parametrize(("drawing", "sizes", "files"), [
+    (shapes, SMALL, 30), (twins, twins.Sizes(coco=5, test=2), 8), (streets, streets.Sizes(2, 1, 3, 1), 13),
+])  # fmt: skip
+def test_two_folders_are_identical(drawing, sizes, files, tmp_path, monkeypatch):
+    drawing.write(tmp_path / "one", sizes)
     np.random.seed(1)
     monkeypatch.setattr("time.time", lambda: 0.0)
     monkeypatch.setattr("time.asctime", lambda *_: "long ago")
-    shapes.write(tmp_path / "two", SMALL)
+    drawing.write(tmp_path / "two", sizes)
     one = contents(tmp_path / "one")
     assert one == contents(tmp_path / "two")
-    assert len(one) > 30
+    assert len(one) >= files
 
 
 def test_a_larger_data_set_begins_with_the_smaller_one(tmp_path, layout):
@@ -201,6 +205,81 @@ def test_the_class_is_the_number_of_lobes(class_id):
             break
     assert len(found) == 8
     assert np.median(found) == shapes.LOBES[class_id - 1]
+
+
+# --- the stand-ins for COCO and Cityscapes -------------------------------------------------------
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """The scenes in the order in which they are drawn."""
+    scenes, draw = [], shapes.draw
+    monkeypatch.setattr(shapes, "draw", lambda *args, **kwargs: scenes.append(draw(*args, **kwargs)) or scenes[-1])
+    return scenes
+
+
+def test_polygons_follow_the_drawn_objects_coarsely(drawn, tmp_path):
+    twins.write(tmp_path, twins.Sizes(coco=60, test=0))
+    theirs = COCO(tmp_path / "coco/annotations/instances_train2017.json")
+    names = {c["id"]: c["name"] for c in theirs.loadCats(theirs.getCatIds())}
+    assert tuple(names.values()) == shapes.CLASSES[1:] and min(np.diff(list(names))) > 1, "gaps, as COCO's ids have"
+    overlaps = []
+    for index, scene in enumerate(drawn):
+        found = theirs.loadAnns(theirs.getAnnIds(imgIds=index))
+        assert [names[a["category_id"]] for a in found] == [shapes.CLASSES[c] for c, _ in scene.objects]
+        for number, annotation in enumerate(found, 1):
+            outline, inside = theirs.annToMask(annotation) > 0, scene.instances == number
+            assert annotation["area"] == inside.sum()
+            if annotation["iscrowd"]:
+                assert np.array_equal(outline, inside), "run lengths are exact"
+            else:
+                overlaps.append((outline & inside).sum() / (outline | inside).sum())
+    assert min(overlaps) > 0.5 and 0.75 < np.mean(overlaps) < 0.95 and len(overlaps) > 90
+    assert {a["image_id"] for a in theirs.loadAnns(theirs.getAnnIds(iscrowd=True))} <= {0, 50} != set()
+    samples = coco.samples(tmp_path, shapes.CLASSES)
+    assert len(samples) == 60, "every image has a single object"
+    for sample in samples:
+        label, scene = sample.read_label(len(shapes.CLASSES)), drawn[int(sample.name)]
+        assert read_image(sample.image).size == scene.classes.shape
+        assert (label == scene.classes)[label != shapes.VOID].mean() > 0.8
+
+
+def test_the_test_split_has_images_and_no_labels(tmp_path):
+    twins.write(tmp_path, twins.Sizes(coco=1, test=3))
+    images = voc.test_images(tmp_path)
+    assert len(images) == 3 and all(read_image(path).size == (shapes.SIDE, shapes.SIDE) for path in images)
+    folder = tmp_path / "VOCdevkit/VOC2012"
+    files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    assert files == {*(f"JPEGImages/{p.name}" for p in images), "ImageSets/Segmentation/test.txt"}
+
+
+def test_every_class_of_the_streets_occurs_and_no_other(tmp_path):
+    streets.write(tmp_path, streets.TINY)
+    seen = {}
+    for split, quality in (("train", "gtFine"), ("val", "gtFine"), ("train_extra", "gtCoarse")):
+        samples = cityscapes.samples(tmp_path, split, quality)
+        values = np.unique([sample.read_label(len(cityscapes.CLASSES)) for sample in samples]).tolist()
+        seen[split] = ["void" if v == shapes.VOID else cityscapes.CLASSES[v] for v in values]
+        assert {read_image(sample.image).size for sample in samples} == {streets.SIZE}
+    assert seen["train"] == seen["val"] == list(streets.PRESENT)
+    assert seen["train_extra"] == [*(n for n in streets.PRESENT if n != "pole"), "void"], "poles are all outline"
+
+
+def test_coarse_labels_are_the_fine_ones_away_from_every_outline(tmp_path, monkeypatch):
+    fine, draw = [], streets.draw
+    monkeypatch.setattr(streets, "draw", lambda rng: fine.append(draw(rng)) or fine[-1])
+    streets.write(tmp_path, streets.Sizes(fine=0, val=0, coarse=6, test=0))
+    paths = sorted((tmp_path / "cityscapes/gtCoarse/train_extra").rglob("*.png"))
+    for path, (_, label) in zip(paths, fine, strict=True):
+        coarse = np.array(Image.open(path))
+        assert np.array_equal(coarse[coarse > 0], label[coarse > 0]) and 0.1 < (coarse == 0).mean() < 0.4
+        outline = np.zeros(label.shape, bool)
+        outline[1:] |= label[1:] != label[:-1]
+        outline[:, 1:] |= label[:, 1:] != label[:, :-1]
+        away = ndimage.distance_transform_cdt(~outline) > streets.BLOCK
+        assert (coarse[away] > 0).all(), "only the surroundings of outlines are unlabelled"
+        for x, y in np.argwhere(coarse > 0)[::97] // streets.BLOCK * streets.BLOCK:
+            assert len(np.unique(label[x : x + streets.BLOCK, y : y + streets.BLOCK])) == 1
 
 
 # --- the folder ----------------------------------------------------------------------------------

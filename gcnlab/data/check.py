@@ -18,6 +18,7 @@ def check(name: str, data_root: Path | None = None) -> dict[str, Any]:
 
     Returns:
         ``root``, ``splits`` (images found and official count of each), ``complete`` (all counts are official),
+        ``test`` (images without labels, where there is a test server),
         ``overlap`` (names in train and val; of classification data, the same bytes), ``largest`` (longest image side
         in pixels), ``fingerprint``; of segmentation data also ``left_out`` (names of SBD that are in val and so not in
         train) and ``labels`` (pixels per label value over train and val); of classification data ``per_class`` (images
@@ -41,6 +42,11 @@ def check(name: str, data_root: Path | None = None) -> dict[str, Any]:
         "splits": splits,
         "complete": all(entry["images"] == entry["official"] for entry in splits.values()),
     }
+    if getattr(source, "test", None) is not None:
+        try:
+            report["test"] = {"images": len(source.test(root)), "official": source.official_test}
+        except UserError:  # not needed for any table
+            report["test"] = {"images": 0, "official": source.official_test}
     details = _classes if isinstance(source, ClassFolders) else _labels
     return report | details(source, found) | {"fingerprint": fingerprint(spec, data_root)}
 
@@ -94,6 +100,8 @@ def describe(report: dict[str, Any]) -> str:
     for split, entry in report["splits"].items():
         verdict = "complete" if entry["images"] == entry["official"] else "a subset: results will say so"
         lines.append(f"  {split:<9} {entry['images']:>6} images of {entry['official']} official: {verdict}")
+    if "test" in report:
+        lines.append("  test      {images:>6} images of {official} official, without labels".format(**report["test"]))
     overlap = report["overlap"]
     lines.append(f"  overlap of train and val: {', '.join(overlap[:5]) if overlap else 'none'}")
     if "per_class" in report:

@@ -24,6 +24,7 @@ class Source:
         default_root: generated data know their own place.
         size: (width, height) that every image has, or None if they differ.
         test: the images without labels of which a test server wants predictions, or None.
+        official_test: how many those are.
     """
 
     splits: dict[str, Callable[[Path], list[Sample]]]
@@ -34,6 +35,7 @@ class Source:
     default_root: Callable[[], Path] | None = None
     size: tuple[int, int] | None = None
     test: Callable[[Path], list[Path]] | None = None
+    official_test: int = 0
 
 
 @dataclass(frozen=True)
@@ -110,11 +112,11 @@ def _generated(name: str, sizes: shapes.Sizes, extra: twins.Sizes, street: stree
         def test(_: Path) -> list[Path]:
             return voc.test_images(twins.root(extra))
 
-        return Source(splits, shapes.CLASSES, official, "", default_root=own, test=test)
+        return Source(splits, shapes.CLASSES, official, "", default_root=own, test=test, official_test=extra.test)
 
     def street_like(splits: dict, official: dict) -> Source:
         return Source(splits, cityscapes.CLASSES, official, "", default_root=towns, size=streets.SIZE,
-                      test=_cityscapes_test)  # fmt: skip
+                      test=_cityscapes_test, official_test=street.test)  # fmt: skip
 
     return {
         name: voc_like(_VOC_SPLITS, counts),
@@ -129,20 +131,20 @@ def _generated(name: str, sizes: shapes.Sizes, extra: twins.Sizes, street: stree
 _VOC_FOLDERS = "VOCdevkit/ and benchmark_RELEASE/"
 _CITYSCAPES = {
     "classes": cityscapes.CLASSES, "holds": "cityscapes/", "layout": cityscapes.LAYOUT, "size": cityscapes.SIZE,
-    "test": _cityscapes_test,
+    "test": _cityscapes_test, "official_test": 1525,
 }  # fmt: skip
 
 # The counts of VOC are those of section 4 of the paper, of SBD those of its release; train is VOC train ∪ SBD − val.
 # That of COCO is what the paper's total of 109,892 leaves for it.
 SOURCES: dict[str, Source | ClassFolders] = {
     "voc": Source(_VOC_SPLITS, voc.CLASSES, {"VOC train": 1464, "SBD": 11355, "train": 10582, "val": 1449},
-                  _VOC_FOLDERS, voc.LAYOUT, test=voc.test_images),
+                  _VOC_FOLDERS, voc.LAYOUT, test=voc.test_images, official_test=1456),
     "voc-alone": Source({"train": _voc_train, "val": _voc_val}, voc.CLASSES, {"train": 1464, "val": 1449},
-                        "VOCdevkit/", voc.LAYOUT, test=voc.test_images),
+                        "VOCdevkit/", voc.LAYOUT, test=voc.test_images, official_test=1456),
     "sbd": Source(_SBD_SPLITS, voc.CLASSES, {"train": 8498, "val": 2857}, "benchmark_RELEASE/", voc.LAYOUT),
     "coco+voc": Source(_stage1(lambda root: root, voc.CLASSES), voc.CLASSES,
                        {"COCO": 99_310, "train": 109_892, "val": 1449}, f"coco/, {_VOC_FOLDERS}",
-                       f"{coco.LAYOUT}\n{voc.LAYOUT}", test=voc.test_images),
+                       f"{coco.LAYOUT}\n{voc.LAYOUT}", test=voc.test_images, official_test=1456),
     "coco": Source({"train": lambda root: coco.samples(root, voc.CLASSES)}, voc.CLASSES, {"train": 99_310}, "coco/",
                    coco.LAYOUT),
     "cityscapes": Source(_street_splits(_fine), official_counts={"train": 2975, "val": 500}, **_CITYSCAPES),

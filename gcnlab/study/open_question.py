@@ -181,7 +181,7 @@ def _finding(records, question: str, one: Trial, other: Trial, words: tuple[str,
 
 
 def findings(records: list[dict[str, Any]]) -> list[Finding]:
-    """The comparisons that decide between overfitting and optimisation, by rules fixed before the runs.
+    """The comparisons that decide between overfitting and optimisation, by rules fixed before a trial was looked at.
 
     A trivial convolution that overfits fits the training images at least as well as GCN and validates worse, most of
     all on few images, and leaves GCN's solution when it is trained on from there. One that is badly optimised fits the

@@ -352,7 +352,9 @@ def readme_block(profile_names: tuple[str, ...] = ("shapes", "photos")) -> str:
                 rows.append((f"{label}, k = {cell.k}", f"{cell.published:.1f}", score))
         columns = ["model", "published (VOC 2012 val)", f"reproduced ({where})"]
         parts.append(markdown(pd.DataFrame(rows, columns=columns).set_index("model")) + "\n")
-        parts.append(f"{setting(session, '6')}\n\n{markdown(session.table('6'))}\n")
+        for table in ("6", "7", "9"):
+            heading = f"Table {table}. {paper.published(table)['title']}. {setting(session, table)}"
+            parts.append(f"{heading}\n\n{markdown(session.table(table))}\n")
         verdicts = session.verdicts()
         verdict = verdicts.columns[1]
         parts.append(markdown(verdicts[verdicts[verdict] != "not run"]) + "\n")

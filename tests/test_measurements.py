@@ -1,0 +1,272 @@
+"""What trained networks see, and the verdicts on it: measurements, claim 13, the mechanism, the open question."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import t as student_t
+from scipy.stats import ttest_rel
+
+from gcnlab.errors import UserError
+from gcnlab.evaluation.kernels import gcn_share, spectrum
+from gcnlab.models.heads import GCNHead, dense_kernel
+from gcnlab.study import field_plots, field_verdicts, measurements, open_question, profiles, results, variants, views
+from gcnlab.study.margins import FAILS, HOLDS, UNDECIDED, paired
+from gcnlab.study.open_question import LARGEST, TRIALS, Trial
+from gcnlab.study.run import run_key
+from gcnlab.study.session import Session
+
+SMOKE = profiles.get("smoke")
+
+
+# --- margins and kernels ----------------------------------------------------------------------------
+
+
+def test_the_margin_of_paired_differences_is_that_of_the_t_test():
+    a, b = np.array([3.0, 4.5, 5.0, 4.0]), np.array([1.0, 2.5, 4.5, 3.0])
+    mean, margin = paired(a - b)
+    low, high = ttest_rel(a, b).confidence_interval(0.95)
+    assert mean - margin == pytest.approx(low) and mean + margin == pytest.approx(high)
+    assert paired(np.array([1.0]))[1] is None, "one seed has no spread"
+
+
+def dense(head):
+    branches = ([getattr(head, side)[i].weight for i in (0, 1)] for side in ("left", "right"))
+    return sum(dense_kernel(*branch) for branch in branches)
+
+
+@pytest.mark.parametrize("k", [3, 7])
+def test_the_kernel_of_a_gcn_is_wholly_of_its_form_and_noise_is_not(k):
+    torch.manual_seed(0)
+    kernel = dense(GCNHead(12, 2, k))
+    assert gcn_share(kernel, rounds=200) > 0.999
+    noise = gcn_share(torch.randn(2, 12, k, k))
+    assert noise < 0.95
+    assert gcn_share(kernel + 0.1 * kernel.std() * torch.randn_like(kernel), rounds=200) > noise
+    # one branch can hold no less than its own best low-rank part
+    matrix = torch.randn(2, 12, k, k)
+    values = torch.linalg.svdvals(matrix.permute(1, 2, 0, 3).reshape(12 * k, 2 * k).double())
+    assert gcn_share(matrix) >= float(values[:2].square().sum() / values.square().sum())
+
+
+def test_a_branch_has_as_many_singular_values_as_inner_channels():
+    head = GCNHead(6, 2, 5)
+    left = dense_kernel(head.left[0].weight, head.left[1].weight)
+    values = spectrum(left)
+    assert values[0] == 1 and values[1] > 1e-6 and (values[2:] < 1e-6).all()
+
+
+# --- measuring ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory):
+    """A session of the smoke profile with Table 1 trained and measured."""
+    session = Session("smoke", out=tmp_path_factory.mktemp("fields"))
+    session.train("1")
+    session.measure()
+    return session
+
+
+@pytest.mark.slow
+def test_fields_are_measured_once_and_lie_within_the_theoretical_one(measured, monkeypatch):
+    records = measured.fields(measured.out, measured.local_records)
+    assert [r["config"]["head"] for r in records] == ["conv1x1", "gcn"]
+    frame = measurements.field_frame(records)
+    assert set(frame["bin"]) <= set(range(5)) and len(frame) >= 8
+    for kind in ("valid", "effective"):
+        assert (frame[f"{kind}50"] <= frame[f"{kind}95"]).all()
+    assert frame.groupby("k")["theoretical"].first().tolist() == sorted(frame.groupby("k")["theoretical"].first())
+    monkeypatch.setattr(measurements, "load_model", lambda *a: pytest.fail("measured again"))
+    assert measured.measure() == records
+
+
+@pytest.mark.slow
+def test_every_object_of_the_validation_images_is_in_one_bin(measured):
+    frame = measurements.size_frame(measured.fields(measured.out, measured.local_records))
+    run, root = SMOKE.template, None
+    split, count = measurements.data.load(run.data, "val", root), 0
+    for index in range(len(split)):
+        label = split[index][1].numpy()
+        found, origin = measurements.instances(run, index, label, root)
+        assert origin == "SegmentationObject"
+        count += len(np.setdiff1d(np.unique(found[label != 255]), [0]))
+    assert frame[frame["k"] == 1]["objects"].sum() == count
+    assert (frame[["miou", "accuracy"]].dropna() <= 100).all().all()
+
+
+@pytest.mark.slow
+def test_without_object_maps_connected_regions_count(measured, monkeypatch):
+    monkeypatch.setattr(measurements.Image, "open", lambda path: pytest.fail("there is no such file"))
+    run = SMOKE.template
+    sample = measurements.data.samples(run.data, "val")[0]
+    moved = replace(sample, label=sample.label.parent / "nowhere" / sample.label.name)
+    monkeypatch.setattr(measurements.data, "samples", lambda *a: [moved])
+    label = np.zeros((8, 8), np.uint8)
+    label[1:3, 1:3] = label[5:7, 5:7] = 2
+    found, origin = measurements.instances(run, 0, label, None)
+    assert origin == "connected components" and set(np.unique(found)) == {0, 1, 2}
+
+
+@pytest.mark.slow
+def test_a_damaged_measurement_is_named_and_an_untrained_run_too(measured, tmp_path, caught):
+    folder = tmp_path / "smoke" / "fields"
+    folder.mkdir(parents=True)
+    (folder / "gcn.json").write_text("{")
+    with pytest.raises(UserError) as error:
+        measurements.read(tmp_path, "smoke")
+    assert "gcn.json" in caught(error)
+    with pytest.raises(UserError, match="train this run first"):
+        Session("smoke", out=tmp_path / "empty").measure()
+
+
+@pytest.mark.slow
+def test_figure_3_shows_one_object_three_times(measured, tmp_path, caught):
+    a, b, c = views.figure3(measured)
+    assert a.image.shape == b.image.shape == c.image.shape == (3, 64, 64)
+    assert "1×1" in a.title and "1×1" in b.title and "GCN" in c.title
+    assert b.target.sum() > 2 * a.target.sum() and np.array_equal(b.target, c.target)
+    assert a.target[a.point] and c.target[c.point]
+    assert len(views.draw([a, b, c]).axes) == 3
+    from PIL import Image
+
+    Image.fromarray(np.zeros((30, 50, 3), np.uint8)).save(tmp_path / "mine.png")
+    own = views.figure3(measured, tmp_path / "mine.png", point=(29, 0))
+    assert own[0].target is None and own[0].image.shape == (3, 38, 64) and own[0].point == (36, 0)
+    with pytest.raises(UserError) as error:
+        views.figure3(measured, tmp_path / "mine.png", point=(30, 0))
+    assert "30 rows and 50 columns" in caught(error)
+
+
+@pytest.mark.slow
+def test_the_view_to_explore_is_static_in_batch_and_moves_in_jupyter(measured, monkeypatch):
+    monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
+    assert hasattr(views.explore(measured), "savefig")
+    monkeypatch.setenv("JPY_SESSION_NAME", "here.ipynb")
+    view = views.explore(measured)
+    names = [child.description for child in view.children if getattr(child, "description", "")]
+    assert names == ["image", "row", "column", "k", "window"]
+    assert hasattr(view.f(0, 99, 0, 1, 9), "savefig"), "a point beyond the edge is moved onto it"
+
+
+# --- verdicts -----------------------------------------------------------------------------------------
+
+
+def invented(k, seed, sides=(10, 40), gains=(0, 0, 0, 0, 0)):
+    """A measurement of base (k = 1) or GCN with these sides, and scores 0.5 plus gains in the five size bins."""
+    run = (variants.Variant("conv1x1") if k == 1 else variants.Variant("gcn", k)).run(SMOKE, seed)
+    row = {"bin": 0, "size": 9, "valid50": sides[0], "valid95": sides[1], "effective50": 1, "effective95": 2}
+    scores = [0.5 + gain for gain in gains]
+    return {
+        "config": run.config(), "theoretical": 45, "fields": [row], "settings": {"edges": [0, 12, 20, 30, 41, 65]},
+        "by_size": {"objects": [20] * 5, "miou": scores, "accuracy": scores, "internal_accuracy": scores,
+                    "centre_accuracy": scores},
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("sides", "expected"),
+    [([(20, 60), (21, 62), (20, 61)], HOLDS), ([(11, 41), (12, 42), (11, 40)], FAILS),
+     ([(20, 59), (10, 64), (21, 40)], UNDECIDED)],
+)  # fmt: skip
+def test_claim_13_wants_one_and_a_half_times_the_side_at_both_shares(sides, expected):
+    records = [invented(1, seed, (10, 38)) for seed in range(3)]
+    records += [invented(15, seed, side) for seed, side in enumerate(sides)]
+    verdict, text = field_verdicts.larger_field(records)
+    assert verdict == expected
+    assert "10.0 →" in text and "n = 3" in text
+
+
+def test_one_seed_decides_nothing_and_a_missing_model_is_not_run():
+    assert field_verdicts.larger_field([invented(1, 0), invented(15, 0, (90, 90))])[0] == UNDECIDED
+    assert field_verdicts.larger_field([invented(1, 0)]) is None and field_verdicts.mechanism([]) is None
+
+
+@pytest.mark.parametrize(
+    ("gains", "expected"), [((0.0, 0.05, 0.1, 0.2, 0.3), HOLDS), ((0.2, 0.2, 0.1, 0.1, 0.0), FAILS)]
+)
+def test_the_mechanism_wants_a_gain_that_grows_with_size(gains, expected):
+    rng = np.random.default_rng(0)
+    records = [invented(1, seed) for seed in range(4)]
+    records += [invented(15, seed, gains=np.array(gains) + rng.normal(0, 0.01, 5)) for seed in range(4)]
+    verdict, text = field_verdicts.mechanism(records)
+    assert verdict == expected and "n = 4" in text
+    table = field_verdicts.gain_by_size(records)
+    assert table.shape == (4, 5) and table.mean().iloc[-1] == pytest.approx(100 * gains[-1], abs=2)
+    d = (table.iloc[:, -1] - table.iloc[:, 0]).to_numpy()
+    half = student_t.ppf(0.975, 3) * d.std(ddof=1) / 2
+    assert f"(margin ±{half:.1f})" in text
+
+
+# --- the open question -----------------------------------------------------------------------------------
+
+
+def trials(**scores):
+    """Invented trials over five seeds; ``scores`` gives (validation, training) by a short name."""
+    base = {
+        "conv5": (60, 70), "conv15": (60, 70), "gcn15": (60, 70), "few3": (40, 90), "few15": (40, 90),
+        "fewgcn": (40, 90), "fromgcn": (62, 75), "gcngcn": (62, 75), "convconv": (62, 75),
+    }  # fmt: skip
+    names = {
+        "conv5": Trial("conv", 5), "conv15": Trial("conv", 15), "gcn15": Trial("gcn", 15),
+        "few3": Trial("conv", 3, few=True), "few15": Trial("conv", 15, few=True),
+        "fewgcn": Trial("gcn", 15, few=True), "fromgcn": Trial("conv", 15, start="gcn"),
+        "gcngcn": Trial("gcn", 15, start="gcn"), "convconv": Trial("conv", 15, start="conv"),
+    }  # fmt: skip
+    rng = np.random.default_rng(0)
+    return [
+        {"trial": vars(names[name]), "seed": seed, "gcn_share": None, "spectrum": None,
+         "miou": (value[0] + rng.normal(0, 0.1)) / 100, "training_miou": (value[1] + rng.normal(0, 0.1)) / 100}
+        for name, value in (base | scores).items() for seed in range(5)
+    ]  # fmt: skip
+
+
+def test_a_convolution_that_fits_well_and_validates_badly_overfits():
+    found = trials(conv15=(55, 80), few15=(30, 97), fromgcn=(57, 85))
+    text = open_question.answer(found)
+    assert "evidence is for overfitting" in text
+    frame = open_question.frame(found)
+    assert len(field_plots.fit_over_k(frame, "smoke").axes) == 2
+
+
+def test_a_convolution_that_fits_badly_and_keeps_a_good_start_is_badly_optimised():
+    text = open_question.answer(trials(conv15=(55, 62), few15=(30, 80)))
+    assert "evidence is for optimisation" in text
+
+
+def test_no_drop_is_reported_as_none_and_missing_trials_as_undecided():
+    assert "No regime was found" in open_question.answer(trials())
+    assert "Not decided" in open_question.answer([])
+    assert all(finding.answer == "not run" for finding in open_question.findings([]))
+
+
+@pytest.mark.slow
+def test_trials_are_trained_and_measured_with_the_smoke_profile(tmp_path, monkeypatch):
+    few = (Trial("gcn", LARGEST), Trial("conv", LARGEST, start="gcn"), Trial("conv", 3, few=True))
+    monkeypatch.setattr(open_question, "TRIALS", few)
+    session = Session("smoke", out=tmp_path)
+    session.train_open_question()
+    found = {Trial(**r["trial"]): r for r in session.trials()}
+    assert set(found) == set(few)
+    dense_start = found[few[1]]
+    assert 0 < dense_start["gcn_share"] <= 1 and dense_start["spectrum"][0] == 1
+    assert found[few[0]]["spectrum"] is None
+    for trial, record in found.items():
+        run = trial.run(SMOKE, 0)
+        assert record["key"] == run_key(run)
+        assert results.read_record(tmp_path, run.profile, run.name, record["key"])["metrics"]["miou"] == record["miou"]
+    assert len(field_plots.kernel_spectrum(list(found.values()), "smoke", 8).axes[0].lines) >= 1
+    path = next((tmp_path / open_question.FOLDER / "trials").glob("*.json"))
+    path.write_text(json.dumps({"no": "trial"}))
+    with pytest.raises(UserError, match=path.name):
+        session.trials()
+
+
+def test_the_trials_of_the_study_are_distinct_and_share_the_runs_of_the_tables():
+    shapes = profiles.get("shapes")
+    runs = open_question.runs(shapes, [0, 1])
+    assert len(set(runs)) == len(runs) == 2 * len(TRIALS)
+    table2 = set(variants.table_runs(["2"], shapes, [0, 1]))
+    assert table2 <= set(runs)
