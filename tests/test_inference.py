@@ -32,6 +32,7 @@ class Toy(nn.Module):
         self.layers = nn.ModuleList(nn.Conv2d(a, b, k, padding=k // 2) for (a, b), k in layers)
         self.reach = sum(k // 2 for k in kernels)
         self.seen = []
+        self.eval()
         with torch.no_grad():
             for layer in self.layers:
                 layer.weight += layer.weight.flip(-1) if symmetric else 0
@@ -41,7 +42,7 @@ class Toy(nn.Module):
         x = images.float() / 255 if images.dtype == torch.uint8 else images
         for layer in self.layers:
             x = layer(3 * x.tanh())
-        return x
+        return F.dropout(x, training=self.training)
 
 
 def noise(height=37, width=52, count=2):

@@ -242,12 +242,12 @@ def test_only_the_text_between_the_marks_is_replaced(readme):
 
 def test_the_readme_shows_committed_records_with_n(readme):
     block = report.readme_block()
-    # per profile: Table 1 with 8 cells, GCN + BR, and 4 and 5 cells of the other heads; Table 6 with 8
-    assert block.count("not run") == 2 * (8 + 1 + 4 + 5 + 8) and "shapes" in block and "photos" in block
+    # per profile: Table 1 with 8 cells, GCN + BR, and 4 and 5 cells of the other heads; Tables 6, 7, 9 with 8, 11, 6
+    assert block.count("not run") == 2 * (8 + 1 + 4 + 5 + 8 + 11 + 6) and "shapes" in block and "photos" in block
     for record in some_records():
         results.write_record(record, results.COMMITTED)
     block = report.readme_block(("shapes",))
-    assert block.count("(n=2)") == 26 and "| GCN k = 15 | 74.5 |" in block and "not run" not in block
+    assert block.count("(n=2)") == 43 and "| GCN k = 15 | 74.5 |" in block and "not run" not in block
     results.write_record(some_records()[0] | {"metrics": some_records()[-2]["metrics"]}, results.LOCAL)
     assert report.readme_block(("shapes",)) == block, "a user's own records do not get in"
 

@@ -169,7 +169,7 @@ def test_a_config_of_another_version_is_refused(change, caught):
 
 def test_unknown_names_are_refused(caught):
     for act, named in ((lambda: profiles.get("tiny"), "'tiny'.*smoke, shapes, photos, paper"),
-                       (lambda: variants.table_runs(["5", "12"], SMOKE, [0]), "'12'.*1, 2, 3, 4, 5, 6, 7, 9")):  # fmt: skip
+                       (lambda: variants.table_runs(["5", "12"], SMOKE, [0]), "'12'.*1, 2, .*6, 7, 9")):  # fmt: skip
         with pytest.raises(UserError, match=named) as info:
             act()
         caught(info)

@@ -56,12 +56,12 @@ def test_torchvision_reads_our_streets(town, split, mode):
 
 def test_ids_that_are_not_scored_are_void_and_others_are_refused(town, caught):
     path = first(town, "gtFine/train/*/*")
-    every = np.resize(np.arange(34, dtype=np.uint8), streets.SIZE[::-1])
+    every = np.resize(np.array([*range(34), VOID], np.uint8), streets.SIZE[::-1])
     Image.fromarray(every).save(path)
     label = cityscapes.samples(town, "train")[0].read_label(19)
-    assert set(every[label == VOID].tolist()) == {*range(7), 9, 10, 14, 15, 16, 18, 29, 30}
+    assert set(every[label == VOID].tolist()) == {*range(7), 9, 10, 14, 15, 16, 18, 29, 30, VOID}
     assert np.unique(label[label != VOID]).tolist() == list(range(19))
-    Image.fromarray(every + 1).save(path)
+    Image.fromarray(np.where(every == 33, 34, every)).save(path)
     with pytest.raises(UserError) as info:
         check("cityscapes", town)
     assert str(path) in caught(info) and "[34]" in caught(info) and "original label files" in caught(info)
@@ -218,7 +218,8 @@ def test_every_place_is_cropped_alike():
 
 
 def test_a_crop_is_a_function_of_seed_and_position(drive):
-    split = catalog.load(DataSpec("camvid", side=28, height=22, crop=16), "train", drive)
+    # of one image, so that seeds do not differ in the order of images alone
+    split = catalog.load(DataSpec("camvid", side=28, height=22, crop=16, images=1), "train", drive)
     whole, again, other = (list(split.shuffled(2, seed, 0, 12)) for seed in (5, 5, 6))
     for stream, start in ((again, 0), (list(split.shuffled(2, 5, 7, 12)), 7)):
         for (images, labels), (same, same_labels) in zip(whole[start:], stream, strict=True):

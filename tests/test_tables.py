@@ -72,7 +72,11 @@ def made(run, miou=0.5, boundary=0.6, internal=0.9, finished="2026-01-01T00:00:0
         record["history"] = [{"step": 0, "miou": miou}]
     if run.crf is not None:
         chosen = asdict(run.crf.candidates[0])
-        record["crf"] = {"backend": run.crf.backend, "chosen": chosen, "training_miou": [miou] * len(run.crf.candidates)}
+        record["crf"] = {
+            "backend": run.crf.backend,
+            "chosen": chosen,
+            "training_miou": [miou] * len(run.crf.candidates),
+        }
     if run.study == "pretraining":
         counts = record["metrics"]["counts"]
         record |= {"metrics": errors | {"counts": counts}, "history": [{"step": steps, **errors}], "weights": None}

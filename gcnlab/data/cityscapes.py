@@ -46,7 +46,7 @@ def samples(root: Path, split: str, quality: str = "gtFine") -> list[Sample]:
     folder = root / "cityscapes" / quality / split
     if not folder.is_dir():
         archive = {"gtFine": "gtFine_trainvaltest.zip", "gtCoarse": "gtCoarse.zip"}[quality]
-        raise UserError(f"{folder} is missing: unpack {archive} into {root / 'cityscapes'}")
+        raise UserError(f"{folder} is missing: unpack {archive} into {root / 'cityscapes'}, or correct --data-root")
     found = []
     for image in images(root, split):
         name = image.name.removesuffix("_leftImg8bit.png")

@@ -65,13 +65,24 @@ class CocoSample(Sample):
 
         try:
             if isinstance(segmentation, dict):
-                packed = isinstance(segmentation["counts"], str)
+                counts = segmentation["counts"]
+                packed = isinstance(counts, str)
                 rle = segmentation if packed else mask.frPyObjects(segmentation, *self.size)
                 if tuple(rle["size"]) != self.size:
                     raise ValueError(f"a mask of {rle['size'][1]}×{rle['size'][0]} pixels")
-            else:
-                rle = mask.merge(mask.frPyObjects(segmentation, *self.size))
-            return mask.decode(rle).astype(bool)
+                pixels = mask.decode(rle)
+                # pycocotools leaves pixels beyond the last run as it found them
+                if packed:
+                    whole = mask.encode(np.asfortranarray(pixels))["counts"] == counts.encode()
+                else:
+                    whole = sum(counts) == pixels.size
+                if not whole:
+                    raise ValueError("run lengths that do not cover the mask")
+                return pixels.astype(bool)
+            # pycocotools dies of corners that are no numbers, or far away
+            if any(len(p) % 2 or not (np.abs(np.asarray(p, float)) < 1e5).all() for p in segmentation):
+                raise ValueError("a polygon with corners that are no places")
+            return mask.decode(mask.merge(mask.frPyObjects(segmentation, *self.size))).astype(bool)
         except Exception as error:  # pycocotools raises many kinds, also bare Exception
             raise UserError(f"{self.label}: the objects of {self.image.name} cannot be drawn ({error}): "
                             "use COCO's original annotation file") from None  # fmt: skip

@@ -74,9 +74,10 @@ def _read_png(path: Path) -> np.ndarray:
     try:
         with Image.open(path) as image:
             if image.mode not in ("P", "L"):
+                kind = "colour picture" if image.mode.startswith("RGB") else "picture"
                 raise UserError(
-                    f"{path} is a colour picture (mode {image.mode}), not a map of class ids: "
-                    "use the data set's palette PNGs (mode P)"
+                    f"{path} is a {kind} (mode {image.mode}), not a map of class ids: "
+                    "use the data set's original label files"
                 )
             return np.array(image, dtype=np.uint8)
     except FileNotFoundError:
