@@ -271,11 +271,11 @@ def _every_step_helps(scores: Scores) -> tuple[str, str]:
             rows = [v for v in rows if v.run(scores.profile, 0) is not None]
             if len(rows) < 2:
                 continue
-            gains = scores.step_gains([*pairwise(rows), (rows[0], rows[-1])])
-            whole = decide(*gains.pop())
+            gains = scores.step_gains(list(pairwise(rows)))
+            whole = decide(*scores.step_gains([(rows[0], rows[-1])])[0])
             decided = [decide(*gain) for gain in gains]
             up = all(gain > 0 for gain, _ in gains)
-            words.append(FAILS if FAILS in decided else HOLDS if up and whole == HOLDS else UNDECIDED)
+            words.append(FAILS if FAILS in (*decided, whole) else HOLDS if up and whole == HOLDS else UNDECIDED)
             steps = ", ".join(f"{v.stage} {gain:+.1f}" for v, (gain, _) in zip(rows[1:], gains, strict=True))
             margin = gains[0][1]
             texts.append(f"Table {table}, {column}: {steps} (margin of a step "

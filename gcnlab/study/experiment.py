@@ -260,12 +260,12 @@ def _refine(run: Run, out: Path, data_root: Path | None, device: torch.device, l
 
         return map(one, numbers)
 
-    tuned = []
-    for kernels in run.crf.candidates:
-        confusion, _ = score_predictions(pairs("train", _tuning_images(run, data_root), kernels), num_classes)
+    tuned, images = [], _tuning_images(run, data_root)
+    for kernels in run.crf.candidates if len(run.crf.candidates) > 1 else ():
+        confusion, _ = score_predictions(pairs("train", images, kernels), num_classes)
         tuned.append(confusion.miou())
-        log(f"{run.name}: mIoU {tuned[-1]:.4f} on {TUNING_IMAGES} training images with {kernels}")
-    chosen = run.crf.candidates[int(np.argmax(tuned))]
+        log(f"{run.name}: mIoU {tuned[-1]:.4f} on {len(images)} training images with {kernels}")
+    chosen = run.crf.candidates[int(np.argmax(tuned)) if tuned else 0]
     validation = range(len(data.load(run.data, "val", data_root)))
     scores = score_predictions(pairs("val", validation, chosen), num_classes, _distances(run))
     crf = {"backend": run.crf.backend, "chosen": dataclasses.asdict(chosen), "training_miou": tuned}

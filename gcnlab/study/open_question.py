@@ -21,6 +21,7 @@ from gcnlab.study.experiment import pick_device
 from gcnlab.study.margins import FAILS, HOLDS, decide, paired, points
 from gcnlab.study.profiles import Profile
 from gcnlab.study.run import Run, load_model, run_key
+from gcnlab.study.variants import Variant, variants
 from gcnlab.training import autocast, best_precision
 
 FOLDER = "open-question"  # beside the profiles' folders: these runs fill no table of the paper
@@ -51,8 +52,9 @@ class Trial:
     def run(self, profile: Profile, seed: int) -> Run:
         """This trial on the data of ``profile``; on all of them with nothing changed, a run of the paper's tables."""
         plain = replace(profile.template, head=self.head, k=self.k, seed=seed)
+        own = "" if profile.name == "shapes" else profile.name
         if self == Trial(self.head, self.k):
-            return plain
+            return plain if Variant(self.head, self.k) in variants() else replace(plain, profile=FOLDER, label=own)
         schedule, grown = plain.schedule, self.k**2 / 9
         if self.scaled == "rate":
             schedule = replace(schedule, lr=schedule.lr / grown, backbone_lr=schedule.backbone_lr or schedule.lr)
@@ -68,7 +70,7 @@ class Trial:
                 f"{FEW[profile.name]}-images" * self.few,
                 f"from-{self.start}" if self.start else "",
                 f"scaled-{self.scaled}" if self.scaled else "",
-                "" if profile.name == "shapes" else profile.name,
+                own,
             ))),
         )  # fmt: skip
 

@@ -47,7 +47,7 @@ def backbone_pair(frame: pd.DataFrame, profile: str) -> Figure:
 def stages(frame: pd.DataFrame, profile: str) -> Figure:
     """Beside Tables 7 and 9: one panel per model, mIoU from row to row."""
     rows = frame.assign(x=frame["row"].str.replace(r"Stage-\d-", "+ ", regex=True).str.replace("MS-CRF", "CRF"))
-    panels = dict(list(rows.groupby("column", sort=False)))
+    panels = dict(list(rows.groupby("column", sort=False))) or {"": rows}
     return _steps(panels, profile, "published", notes_on(frame))
 
 

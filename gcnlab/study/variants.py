@@ -142,17 +142,20 @@ def current_records(profile: Profile, records: list[dict[str, Any]]) -> list[dic
     fitting = sorted(((r, s) for r, s in zip(runs, records, strict=True) if r in wanted), key=_finished)
     newest = {run.data: state(record) for run, record in fitting}
     fitting = [(run, record) for run, record in fitting if state(record) == newest[run.data]]
-    keys = {record["key"] for _, record in fitting}
     starts = {run.weights: record["weights"] for run, record in fitting if "weights" in record}
 
-    def has_current_start(run: Run, record: dict[str, Any]) -> bool:
+    def has_current_start(run: Run, record: dict[str, Any], keys: set[str]) -> bool:
         if "weights" not in record:  # as the first records
             return True
         if isinstance(run.weights, Run) and run.weights.data in newest:
             return record["weights"] in keys  # a pre-training that counts
         return record["weights"] == starts[run.weights]
 
-    counted = {id(record) for run, record in fitting if has_current_start(run, record)}
+    before = 0
+    while len(fitting) != before:  # a stage without a start that counts takes those after it along
+        before, keys = len(fitting), {record["key"] for _, record in fitting}
+        fitting = [(run, record) for run, record in fitting if has_current_start(run, record, keys)]
+    counted = {id(record) for _, record in fitting}
     return [record for record in records if id(record) in counted]
 
 
