@@ -19,7 +19,7 @@ def read_image(path: Path) -> Image.Image:
             return image.convert("RGB")
     except FileNotFoundError:
         raise UserError(f"{path} is missing: complete the data set or take its name off the list") from None
-    except (OSError, SyntaxError) as error:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise UserError(f"{path} cannot be read as an image ({error}): copy the file again") from None
 
 
@@ -82,7 +82,7 @@ def _read_png(path: Path) -> np.ndarray:
             return np.array(image, dtype=np.uint8)
     except FileNotFoundError:
         raise UserError(f"{path} is missing: complete the data set or take its name off the list") from None
-    except (OSError, SyntaxError) as error:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise UserError(f"{path} cannot be read as a label map ({error}): copy the file again") from None
 
 

@@ -35,9 +35,11 @@ class TestTime:
     stride: int | None = None
 
     def __post_init__(self):
-        if not self.scales or min(self.scales) <= 0:
+        if not self.scales or not all(scale > 0 for scale in self.scales):
             raise UserError(f"scales {self.scales} must be positive numbers")
-        if (self.crop is None) != (self.stride is None) or not 0 < (self.stride or 1) <= (self.crop or 1):
+        if (self.crop is None) != (self.stride is None):
+            raise UserError(f"crop {self.crop} and stride {self.stride} belong together: set both or none")
+        if self.crop is not None and not 0 < self.stride <= self.crop:
             raise UserError(f"crop {self.crop} needs a stride of 1 … crop pixels, not {self.stride}")
 
 

@@ -198,6 +198,7 @@ def _evaluate(run: Run, out: Path, data_root: Path | None, device: torch.device,
     folder = artefact(run, out, data_root)
     folder.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".writing-"))
+    work.chmod(0o755)  # as other folders: several people may share ``out``
     how = run.test_time or TestTime()
 
     def pairs(split: str, numbers: Sequence[int]) -> Iterator[tuple[Any, Any]]:

@@ -2,13 +2,14 @@
 
 import shutil
 from collections.abc import Callable, Iterable, Iterator
+from glob import escape
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
+from PIL import Image, ImageOps
 
 from gcnlab.data import cityscapes, shapes
 from gcnlab.data.readers import read_image
@@ -17,7 +18,7 @@ from gcnlab.evaluation.crf import Pairwise, dense_crf
 from gcnlab.evaluation.inference import TestTime, probabilities
 from gcnlab.study import results
 from gcnlab.study.experiment import pick_device
-from gcnlab.study.run import Run, build_model
+from gcnlab.study.run import Run, load_weights
 from gcnlab.training import autocast, best_precision
 
 COLORS = np.array(shapes.PALETTE, np.uint8).reshape(256, 3)
@@ -25,7 +26,8 @@ COLORS = np.array(shapes.PALETTE, np.uint8).reshape(256, 3)
 
 def find_record(key: str, runs: Path) -> dict[str, Any]:
     """The record with this key, or with this name, in any profile below ``runs``; ``UserError`` unless there is one."""
-    found = sorted({*runs.glob(f"*/runs/*-{key}.json"), *runs.glob(f"*/runs/{key}-{'?' * 12}.json")})
+    name = escape(key)
+    found = sorted({*runs.glob(f"*/runs/*-{name}.json"), *runs.glob(f"*/runs/{name}-{'?' * 12}.json")})
     if not found:
         known = sorted(path.stem for path in runs.glob("*/runs/*.json"))
         there = f"are {len(known)}, such as {known[0]}" if known else "are none: train one first"
@@ -43,7 +45,7 @@ class Predictor:
     A run of the MS or the CRF row looks at a picture as that row did. Pictures larger than those of the profile are
     scaled down, and the class probabilities scaled back.
 
-    Raises ``UserError`` if the run is a classifier or its weights are not below ``runs``.
+    Raises ``UserError`` if the run is a classifier or its weights are not below ``runs`` (a committed record has none).
     """
 
     def __init__(self, record: dict[str, Any], runs: Path):
@@ -59,12 +61,9 @@ class Predictor:
         if record["config"]["study"] == "evaluation":
             record = find_record(record["weights"], runs)
         path = results.weights_path(runs, record["config"]["profile"], record["name"], record["key"])
-        if not path.is_file():
-            raise UserError(f"{path} is missing: a committed record has no weights; train this run first")
         device = pick_device()
-        model = build_model(Run.from_config(record["config"]))
-        model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-        self.model = model.eval().to(device, memory_format=torch.channels_last)
+        model = load_weights(Run.from_config(record["config"]), path)
+        self.model = model.to(device, memory_format=torch.channels_last)
         self.context = autocast(device, best_precision(device))
 
     def __call__(self, image: Image.Image) -> np.ndarray:
@@ -91,23 +90,30 @@ def palette_png(classes: np.ndarray, path: Path) -> None:
     image.save(path)
 
 
+def _upright(path: Path) -> Image.Image:
+    """An RGB picture turned as its camera says."""
+    with Image.open(path) as image:
+        turned = ImageOps.exif_transpose(image)
+        return turned.convert("RGB")
+
+
 def predict(pictures: list[Path], predictor: Predictor, out: Path) -> Iterator[str]:
     """Write ``<name>.png`` (class ids, VOC's colours) and ``<name>_overlay.png`` for every picture.
 
     Yields a line per picture: its classes by share of the area. Raises ``UserError`` before work if two pictures have
     one name, one is missing or damaged, or an output would replace a picture.
     """
-    names = [path.stem for path in pictures]
+    names = [name for path in pictures for name in (path.stem, f"{path.stem}_overlay")]
     twice = {name for name in names if names.count(name) > 1}
     if twice:
-        raise UserError(f"two pictures are called {min(twice)}: predict them into different folders")
+        raise UserError(f"two outputs would be called {min(twice)}.png: predict them into different folders")
     for path in pictures:
         read_image(path)
         if (out / f"{path.stem}.png").resolve() == path.resolve():
             raise UserError(f"--out {out} would replace {path}: choose another folder")
     class_names = predictor.run.data.source.classes
     for path in pictures:
-        image = read_image(path)
+        image = _upright(path)
         classes = predictor(image)
         palette_png(classes, out / f"{path.stem}.png")
         shade = np.where((classes > 0)[..., None] | (class_names[0] != "background"), 0.5, 0.0)
@@ -138,6 +144,8 @@ def submission_name(image: Path, street: bool) -> str:
 
 def test_images(run: Run, data_root: Path | None) -> list[Path]:
     """The images of which the test server of ``run``'s data wants predictions; ``UserError`` if it has none."""
+    if run.study == "pretraining":
+        raise UserError(f"{run.name} is a classifier: name a segmentation run")
     if run.data.source.test is None:
         raise UserError(f"data set {run.data.name!r} has no test server")
     return run.data.source.test(run.data.root(data_root))
@@ -178,10 +186,10 @@ def check_submission(folder: Path, images: Iterable[Path], street: bool, num_cla
     for name, image in expected.items():
         try:
             with Image.open(folder / name) as picture, Image.open(image) as original:
-                if picture.mode not in ("P", "L") or picture.size != original.size:
+                if (picture.format, picture.mode) not in (("PNG", "P"), ("PNG", "L")) or picture.size != original.size:
                     width, height = original.size
-                    raise UserError(f"{folder / name} is {picture.size[0]}×{picture.size[1]} of mode {picture.mode}: "
-                                    f"the server wants class ids for {width}×{height} pixels")  # fmt: skip
+                    raise UserError(f"{folder / name} is a {picture.format} of {picture.size[0]}×{picture.size[1]}, mode "
+                                    f"{picture.mode}: the server wants a PNG of class ids, {width}×{height}")  # fmt: skip
                 illegal = set(np.unique(np.array(picture)).tolist()) - legal
         except OSError as error:
             raise UserError(f"{folder / name} cannot be read ({error}): write the submission again") from None

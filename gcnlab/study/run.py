@@ -171,10 +171,18 @@ def build_model(run: Run, weights: Path | str | None = None) -> torch.nn.Module:
 
 
 def load_model(run: Run, out: Path, data_root: Path | None = None) -> torch.nn.Module:
-    """The trained model of a finished run below ``out``; ``UserError`` if its weights are not there."""
-    path = artefact(run, out, data_root)
+    """The trained model of a finished run below ``out``; ``UserError`` if its weights are not there or damaged."""
+    return load_weights(run, artefact(run, out, data_root))
+
+
+def load_weights(run: Run, path: Path) -> torch.nn.Module:
+    """The model of ``run`` with the weights of the file ``path``, in evaluation mode."""
     if not path.is_file():
         raise UserError(f"{path} is missing: train this run first (python -m gcnlab run)")
     model = build_model(run)
-    model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    try:
+        model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    except Exception as error:  # torch raises many kinds for a damaged or foreign file
+        reason = " ".join(repr(error).split())[:120]
+        raise UserError(f"{path} is damaged ({reason}): delete it and train this run again") from None
     return model.eval()
