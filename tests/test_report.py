@@ -319,7 +319,7 @@ def test_the_readmes_results_are_those_of_the_records():
 
 def test_committed_files_are_evidence_tables_and_figures_only():
     """No photograph, label image or weight file may be published, and no notebook that shows photographs."""
-    kinds = {"runs": [".json"], "tables": [".csv", ".md"], "figures": [".png"], "notebooks": [".ipynb", ".html"]}
+    kinds = {"runs": [".json"], "fields": [".json"], "trials": [".json"], "tables": [".csv", ".md"], "figures": [".png"], "notebooks": [".ipynb", ".html"]}
     for path in tracked():
         parts = path.relative_to(COMMITTED).parts
         if parts in (("photos", "images-train.txt"), ("photos", "images-val.txt")):
@@ -328,6 +328,7 @@ def test_committed_files_are_evidence_tables_and_figures_only():
             assert parts == ("README.md",) or (parts[0] in profiles.PROFILES and parts[1:] == ("report.html",)), path
         else:
             assert len(parts) == 3 and path.suffix in kinds.get(parts[1], []), path
+            assert parts[0] in (*profiles.PROFILES, "open-question"), path
         if path.suffix == ".png":
             assert path.stem in {*FIGURES, *PICTURES}, path
         if parts[0] in profiles.PROFILES and profiles.get(parts[0]).template.data.source.default_root is None:
@@ -346,7 +347,7 @@ def test_committed_records_are_clean_evidence(name):
         trained = 0 if run.study == "evaluation" else run.schedule.steps
         assert record["history"][-1]["step"] == trained and record["seconds"] > 0, path
         if run.data.source.default_root is not None:
-            assert record["data"]["subset"] is False, path
+            assert record["data"]["subset"] is (run.data.classes is not None), path
         else:
             official = {split: run.data.source.official_counts[split] for split in ("train", "val")}
             incomplete = record["metrics"]["counts"] != official

@@ -186,10 +186,11 @@ def check_submission(folder: Path, images: Iterable[Path], street: bool, num_cla
     for name, image in expected.items():
         try:
             with Image.open(folder / name) as picture, Image.open(image) as original:
-                if (picture.format, picture.mode) not in (("PNG", "P"), ("PNG", "L")) or picture.size != original.size:
-                    width, height = original.size
-                    raise UserError(f"{folder / name} is a {picture.format} of {picture.size[0]}×{picture.size[1]}, mode "
-                                    f"{picture.mode}: the server wants a PNG of class ids, {width}×{height}")  # fmt: skip
+                wrong = picture.format != "PNG" or picture.mode not in ("P", "L") or picture.size != original.size
+                if wrong:
+                    kind = f"a {picture.format} of {picture.size[0]}×{picture.size[1]} of mode {picture.mode}"
+                    raise UserError(f"{folder / name} is {kind}: the server wants a PNG of class ids, "
+                                    f"{original.size[0]}×{original.size[1]} pixels")  # fmt: skip
                 illegal = set(np.unique(np.array(picture)).tolist()) - legal
         except OSError as error:
             raise UserError(f"{folder / name} cannot be read ({error}): write the submission again") from None

@@ -158,14 +158,27 @@ class Session:
 
     def table(self, name: str) -> pd.DataFrame:
         """Table ``name`` in the paper's form: published, committed study, own run, and their difference."""
-        labels = {"study": f"study ({self.label(self.study_records)})"}
+
+        def label(records: list[dict[str, Any]]) -> str:
+            found = variants.variant_records(self.profile, records)
+            return self.label([record for v in variants.variants((name,)) for record in found.get(v, [])])
+
+        labels = {"study": f"study ({label(self.study_records)})"}
         if self.own:
-            labels["local"] = f"your run ({self.label(self.local_records)})"
+            labels["local"] = f"your run ({label(self.local_records)})"
         return in_paper_form(self.frame(name), labels)
 
     def label(self, records: list[dict[str, Any]]) -> str:
-        """The profile's name, and whether its data are only a part of the official ones."""
-        return self.profile.name + ", subset" * any(record["data"]["subset"] for record in records)
+        """The profile's name, and whether its data are only a part of the official ones.
+
+        Drawn street scenes score the classes that are drawn, and are whole.
+        """
+
+        def is_part(record: dict[str, Any]) -> bool:
+            spec = Run.from_config(record["config"]).data
+            return record["data"]["subset"] and (spec.source.default_root is None or spec.classes is None)
+
+        return self.profile.name + ", subset" * any(map(is_part, records))
 
     def verdicts(self, *ids: int) -> pd.DataFrame:
         """Verdicts on the paper's claims (all by default) from the committed study and from the user's own run.
