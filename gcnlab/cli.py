@@ -35,9 +35,10 @@ def _setting(text: str) -> tuple[str, str]:
 
 
 def _session(options: argparse.Namespace) -> Session:
-    return Session(
-        options.profile, getattr(options, "seeds", 1), getattr(options, "jobs", 1), options.data_root, options.out
-    )
+    jobs = getattr(options, "jobs", 1)
+    if jobs is None:  # where numbers are no evidence, runs take less time than starting a process
+        jobs = runner.usual_jobs() if profiles.get(options.profile).evidence else 1
+    return Session(options.profile, getattr(options, "seeds", 1), jobs, options.data_root, options.out)
 
 
 def _print_json(value: Any) -> None:
@@ -232,7 +233,8 @@ def build_parser() -> argparse.ArgumentParser:
     def amount(sub: argparse.ArgumentParser, jobs: bool = True) -> None:
         sub.add_argument("--seeds", type=_positive, default=1, metavar="N", help="seeds 0 … N-1 (default 1)")
         if jobs:
-            sub.add_argument("--jobs", type=_positive, default=1, metavar="N", help="runs at a time (default 1)")
+            sub.add_argument("--jobs", type=_positive, metavar="N",
+                             help="runs at a time (default: one per GPU; on a CPU 2)")  # fmt: skip
 
     run = command("run", _run, "train what is missing of the given tables")
     run.add_argument(

@@ -446,3 +446,15 @@ def test_run_all_never_empties_a_folder_that_is_no_environment(tmp_path):
     assert done.returncode == 2 and str(mine) in done.stderr
     calls = (tmp_path / "calls").read_text(encoding="utf-8") if (tmp_path / "calls").exists() else ""
     assert "--clear" not in calls, calls
+
+
+@pytest.mark.parametrize(("gpus", "cores", "jobs"), [(0, 1, 1), (0, 2, 2), (0, 16, 2), (4, 16, 4)])
+def test_as_many_runs_at_a_time_as_pay(gpus, cores, jobs, monkeypatch, tmp_path):
+    """One per GPU, else two; one for the smoke profile, whose runs take less time than starting a process."""
+    monkeypatch.setattr(runner.torch.cuda, "device_count", lambda: gpus)
+    monkeypatch.setattr(runner, "_cores", lambda: cores)
+    seen = []
+    monkeypatch.setattr(runner, "run_all", lambda runs, out, root, jobs, **_: seen.append(jobs) or [])
+    for options in ([], ["--profile", "smoke"], ["--jobs", "3"]):
+        assert main(["run", "1", "--out", str(tmp_path), *options]) == 0
+    assert seen == [jobs, 1, 3]

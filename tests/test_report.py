@@ -319,7 +319,14 @@ def test_the_readmes_results_are_those_of_the_records():
 
 def test_committed_files_are_evidence_tables_and_figures_only():
     """No photograph, label image or weight file may be published, and no notebook that shows photographs."""
-    kinds = {"runs": [".json"], "fields": [".json"], "trials": [".json"], "tables": [".csv", ".md"], "figures": [".png"], "notebooks": [".ipynb", ".html"]}
+    kinds = {
+        "runs": [".json"],
+        "fields": [".json"],
+        "trials": [".json"],
+        "tables": [".csv", ".md"],
+        "figures": [".png"],
+        "notebooks": [".ipynb", ".html"],
+    }
     for path in tracked():
         parts = path.relative_to(COMMITTED).parts
         if parts in (("photos", "images-train.txt"), ("photos", "images-val.txt")):

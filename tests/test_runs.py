@@ -550,8 +550,7 @@ def test_a_run_that_another_process_finishes_is_not_trained_again(tmp_path):
 @pytest.mark.slow
 def test_two_processes_give_the_same_numbers(smoke, tmp_path, monkeypatch):
     # one thread each, as in the other runs
-    monkeypatch.setattr(runner.os, "cpu_count", lambda: 2)
-    monkeypatch.setattr(runner.os, "sched_getaffinity", lambda _: {0, 1}, raising=False)
+    monkeypatch.setattr(runner, "_cores", lambda: 1)
     log = []
     assert runner.run_all(smoke.runs, tmp_path, jobs=2, log=log.append) == []
     assert log[0] == "3 runs: 0 complete, 4 to train (1 of them pre-training)"

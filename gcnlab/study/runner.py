@@ -21,6 +21,18 @@ from gcnlab.study.experiment import execute, is_complete
 from gcnlab.study.run import Run, build_model, run_key, weights_file
 
 
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def usual_jobs() -> int:
+    """Runs at a time that pay on this machine: one per GPU; on a CPU two, for which each core works alone.
+
+    Small networks leave cores idle: on two cores two runs at a time take a fifth less time than one after the other.
+    """
+    return torch.cuda.device_count() or min(2, _cores())
+
+
 def is_interrupted(run: Run, out: Path, data_root: Path | None = None) -> bool:
     """Whether a checkpoint of ``run`` waits to be resumed."""
     return results.checkpoint_path(out, run.profile, run_key(run, data_root)).is_file()
@@ -159,8 +171,8 @@ def run_all(
             _on_cluster(ready, out, data_root, cluster, log, finished)
         elif jobs == 1:
             _one_by_one(ready, out, data_root, log, finished)
-        else:
-            _in_processes(ready, out, data_root, jobs, finished)
+        elif ready:
+            _in_processes(ready, out, data_root, min(jobs, len(ready)), finished)
     if failures:
         log(f"{len(failures)} runs failed; the others are kept, and the same command goes on from here")
     return list(failures.values())
@@ -179,7 +191,7 @@ def _one_by_one(runs: list[Run], out: Path, data_root: Path | None, log: Callabl
 
 def _in_processes(runs: list[Run], out: Path, data_root: Path | None, jobs: int, finished: Callable) -> None:
     """``jobs`` slots, each with a process and a GPU of its own; a process that is killed costs only its run."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = _cores()
     gpus = 0 if os.environ.get("GCNLAB_DEVICE") else torch.cuda.device_count()
     waiting = deque(runs)
 
