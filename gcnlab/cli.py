@@ -71,6 +71,10 @@ def _notebooks(options: argparse.Namespace) -> int:
         runner.check_present(runs, session.data_root)
     except UserError as error:
         raise UserError(f"{error} (nothing was started; --only leaves notebooks out)") from None
+    # All together, which fills every core; the notebooks then find their runs complete.
+    failures = runner.run_all(runs, session.out, session.data_root, session.jobs)
+    if failures:
+        raise notebooks.NotebookFailed("; ".join(failures))
     parameters = {
         "profile": session.profile.name,
         "seeds": session.seeds,

@@ -238,6 +238,7 @@ def test_notebooks_that_lack_their_data_are_not_begun(call, tmp_path, layout, mo
     """Profile photos with VOC and weights but without Tiny-ImageNet: notebook 05 cannot run, the first four can."""
     begun = []
     monkeypatch.setattr(notebooks, "execute", lambda notebook, *_: begun.append(notebook.stem[:2]))
+    monkeypatch.setattr(runner, "run_all", lambda runs, *_: [])
     root = shutil.copytree(layout, tmp_path / "data")
     (root / "weights").mkdir()
     (root / "weights/squeezenet1_1_imagenet.npz").touch()
@@ -295,12 +296,14 @@ def test_report_prints_its_page_and_renews_the_readme_only_if_asked(call, places
 
 
 def test_notebooks_are_executed_in_order_with_all_parameters(call, places, monkeypatch):
-    done = []
+    done, trained = [], []
+    monkeypatch.setattr(runner, "run_all", lambda runs, *_: trained.append(runs) or [])
     monkeypatch.setattr(notebooks, "execute", lambda *arguments: done.append(arguments))
     monkeypatch.setattr(report, "write", lambda session: done.append("report") or session.out / "report.html")
     out = places / "out"
     code, printed, err = call("notebooks", "--only", "02,01", "--profile", "smoke", "--seeds", "2", "--out", out)
     assert code == 0 and err == ""
+    assert trained == [variants.table_runs(["1", "2"], profiles.get("smoke"), [0, 1])], "all before the first notebook"
     *executed, last = done
     assert [path.name[:2] for path, *_ in executed] == ["01", "02"] and last == "report"
     for path, folder, parameters in executed:
@@ -446,6 +449,13 @@ def test_run_all_never_empties_a_folder_that_is_no_environment(tmp_path):
     assert done.returncode == 2 and str(mine) in done.stderr
     calls = (tmp_path / "calls").read_text(encoding="utf-8") if (tmp_path / "calls").exists() else ""
     assert "--clear" not in calls, calls
+
+
+def test_runs_that_fail_end_the_command_before_the_notebooks(call, places, monkeypatch):
+    monkeypatch.setattr(runner, "run_all", lambda runs, *_: ["gcn-k3-s0: no memory"])
+    monkeypatch.setattr(notebooks, "execute", lambda *_: pytest.fail("begun"))
+    code, _, err = call("notebooks", "--only", "01", "--profile", "smoke", "--out", places / "out")
+    assert code == 1 and "gcn-k3-s0: no memory" in err and len(err.splitlines()) == 1
 
 
 @pytest.mark.parametrize(("gpus", "cores", "jobs"), [(0, 1, 1), (0, 2, 2), (0, 16, 2), (4, 16, 4)])

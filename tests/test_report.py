@@ -25,6 +25,7 @@ FIGURES = {
     *("figure1", "figure2", "figure4", "table1", "table1-gain", "table2", "table3", "table4", "table5"),
     *("figure5", "table6", "table7", "table9", "boundary-distance", "curves", "overview"),
 }
+MEASURED = ["fields", "fields-sizes", "trials"]  # where trained networks were measured
 PICTURES = ["examples", "table7-figure6", "table9-figure7"]  # of a profile's own images
 TABLES = {f"table{i}.{kind}" for i in variants.TABLES for kind in ("csv", "md")} | {
     *("table8.md", "table10.md", "table11.md"),
@@ -337,7 +338,7 @@ def test_committed_files_are_evidence_tables_and_figures_only():
             assert len(parts) == 3 and path.suffix in kinds.get(parts[1], []), path
             assert parts[0] in (*profiles.PROFILES, "open-question"), path
         if path.suffix == ".png":
-            assert path.stem in {*FIGURES, *PICTURES}, path
+            assert path.stem in {*FIGURES, *MEASURED, *PICTURES}, path
         if parts[0] in profiles.PROFILES and profiles.get(parts[0]).template.data.source.default_root is None:
             assert parts[1] != "notebooks" and path.stem not in PICTURES, path
             assert path.suffix != ".html" or "validation images" not in path.read_text(encoding="utf-8").lower(), path

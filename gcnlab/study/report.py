@@ -13,7 +13,7 @@ import pandas as pd
 
 from gcnlab import __version__, paper
 from gcnlab.errors import UserError
-from gcnlab.study import results, tables, variants
+from gcnlab.study import measurements, open_question, results, tables, variants
 from gcnlab.study.profiles import Profile
 from gcnlab.study.session import Session, score_text
 
@@ -115,7 +115,7 @@ def markdown(frame: pd.DataFrame) -> str:
 def figures(session: Session) -> Iterator[tuple[str, str, Any]]:
     """(file name, caption, matplotlib figure) of every figure that the records allow."""
     # needs matplotlib, which the training core does without
-    from gcnlab.study import diagrams, pictures, plots, step_plots
+    from gcnlab.study import diagrams, field_plots, pictures, plots, step_plots
 
     label = session.label(session.records)
     yield "figure1", "Fig. 1 redrawn: classification, segmentation, and GCN between them.", diagrams.figure1()
@@ -133,6 +133,16 @@ def figures(session: Session) -> Iterator[tuple[str, str, Any]]:
     yield "table6", caption, step_plots.backbone_pair(frames["6"], label)
     for name, where in (("7", "VOC"), ("9", "Cityscapes")):
         yield f"table{name}", f"Table {name}: stage by stage on {where}.", step_plots.stages(frames[name], label)
+    fields = session.measured()
+    if fields:
+        caption = "Fig. 3 in numbers: how large the receptive fields are over the kernel size."
+        yield "fields", caption, field_plots.field_over_k(measurements.field_frame(fields), label)
+        caption = "mIoU by the size of the object, and the gain over the 1×1 baseline."
+        yield "fields-sizes", caption, field_plots.score_by_size(measurements.size_frame(fields), label)
+    trials = session.trials()
+    if trials:
+        caption = "Fit and validation of GCN and of the trivial convolution."
+        yield "trials", caption, field_plots.fit_over_k(open_question.frame(trials), label)
     sensitivity = session.boundary_sensitivity()
     if len(sensitivity):
         distance = session.profile.template.boundary_distance
@@ -227,6 +237,22 @@ def _page(session: Session, figures: dict[str, list[str]]) -> str:
         f"<h3>The pair that profile {profile.name} trains: {profile.pair_name} and its GCN form</h3>",
         _table(architecture_table(profile)),
     ]
+    mechanism = session.mechanism()
+    if len(mechanism):
+        body += [
+            "<h2>What the network sees (Fig. 3), and whether that is why GCN helps</h2>",
+            *figures.get("fields", []),
+            _table(mechanism),
+        ]
+    trials = session.trials()
+    if trials:
+        findings = pd.DataFrame(open_question.findings(trials)).set_index("question")
+        body += [
+            "<h2>Why does the trivial convolution get worse? (section 4.1.1)</h2>",
+            f"<p>{html.escape(open_question.answer(trials))}</p>",
+            _table(findings),
+            *figures.get("trials", []),
+        ]
     pictures = [*figures.get("examples", []), *figures.get("curves", [])]
     body += ["<h2>Examples and training</h2>", *pictures] if pictures else []
     convergence = session.convergence()

@@ -101,14 +101,15 @@ class Session:
         """Train what is missing of these tables; ``RuntimeError`` lists the runs that failed."""
         self._train(variants.table_runs(list(names), self.profile, list(range(self.seeds))))
 
-    def measure(self, per_bin: int = 4) -> list[dict[str, Any]]:
-        """Receptive fields and scores by object size of the baseline and of GCN at every k, for all seeds.
+    def measure(self, per_bin: int = 4, ks: Sequence[int] = (3, 7, 15)) -> list[dict[str, Any]]:
+        """Receptive fields and scores by object size of the baseline and of GCN at every k of ``ks``, for all seeds.
 
         ``per_bin``: objects of each size whose fields are measured. The runs of Table 1 must be trained. Returns the
         measurements as :func:`gcnlab.study.measurements.measure` makes them. Where numbers are never evidence, only
         the baseline and the largest k are measured, on one object of each size.
         """
         runs = variants.table_runs(["1"], self.profile, list(range(self.seeds)))
+        runs = [run for run in runs if run.k is None or run.k in ks]
         if not self.profile.evidence:
             runs, per_bin = [runs[0], runs[-1]], 1
         return [measurements.measure(run, self.out, self.data_root, per_bin, print) for run in runs]
@@ -117,6 +118,11 @@ class Session:
         """The measurements below ``out`` of the runs that ``records`` are of."""
         counted = {record["key"] for record in records}
         return [found for found in measurements.read(out, self.profile.name) if found["key"] in counted]
+
+    def measured(self) -> list[dict[str, Any]]:
+        """The measurements of :attr:`records`: the user's, or the committed ones."""
+        own = self.local_records
+        return self.fields(self.out, own) if own else self.fields(results.COMMITTED, self.study_records)
 
     def mechanism(self) -> pd.DataFrame:
         """Does GCN's gain grow with object size? Verdict and evidence from the committed study and the user's run."""
