@@ -16,9 +16,12 @@ import pandas as pd
 from gcnlab.data.catalog import SOURCES
 from gcnlab.data.check import check, describe
 from gcnlab.errors import UserError
-from gcnlab.study import notebooks, open_question, profiles, results, runner, tables, variants
+from gcnlab.study import measurements, notebooks, open_question, profiles, results, runner, tables, variants
 from gcnlab.study.run import Run
 from gcnlab.study.session import Session, score_text
+
+# What ``run`` knows besides tables: receptive fields and scores by object size, and the trials of notebook 9.
+_FIELDS, _OPEN_QUESTION = "fields", open_question.FOLDER
 
 
 def _positive(text: str) -> int:
@@ -46,17 +49,24 @@ def _print_json(value: Any) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    session = _session(options)
-    if options.tables == [open_question.FOLDER]:
-        session.train_open_question()
-        print(open_question.answer(session.trials()))
-        return 0
-    wanted = variants.table_runs(options.tables or list(variants.TABLES), session.profile, list(range(session.seeds)))
+    session, seeds = _session(options), list(range(options.seeds))
+    names = variants.check_tables(options.tables, _FIELDS, _OPEN_QUESTION) or list(variants.TABLES)
+    asked = ["1" if name == _FIELDS else name for name in names if name != _OPEN_QUESTION]
+    wanted = variants.table_runs(asked, session.profile, seeds)
+    if _OPEN_QUESTION in names:
+        wanted = list(dict.fromkeys(wanted + open_question.runs(session.profile, seeds)))
     cluster = None if options.cluster is None else dict(options.cluster)
     failures = runner.run_all(wanted, session.out, session.data_root, session.jobs, cluster=cluster)
     for failure in failures:
         print(f"failed: {failure}", file=sys.stderr)
-    return 1 if failures else 0
+    if failures:
+        return 1
+    if _FIELDS in names:
+        session.measure(*measurements.THOROUGH)
+    if _OPEN_QUESTION in names:
+        session.measure_trials()
+        print(open_question.answer(session.trials()))
+    return 0
 
 
 def _notebooks(options: argparse.Namespace) -> int:
@@ -210,10 +220,10 @@ def _submit(options: argparse.Namespace) -> int:
     if not options.check:
         print(f"checked, ready to upload: {prediction.submit(_predictor(options), options.out, options.data_root)}")
         return 0
-    run = Run.from_config(prediction.find_record(options.run, options.runs)["config"])
-    source, folder = run.data.source, options.out / "submission"
+    record = prediction.find_record(options.run, options.runs)
+    run, folder = Run.from_config(record["config"]), prediction.submission_folder(options.out, record["key"])
     images = prediction.test_images(run, options.data_root)
-    count = prediction.check_submission(folder, images, prediction.is_street(run), len(source.classes))
+    count = prediction.check_submission(folder, images, prediction.is_street(run), len(run.data.source.classes))
     print(f"{folder}: {count} predictions, as the server wants them")
     return 0
 
@@ -245,8 +255,9 @@ def build_parser() -> argparse.ArgumentParser:
         "tables",
         nargs="*",
         metavar="TABLE",
-        help=f"{', '.join(variants.TABLES)}, or {variants.PRETRAINING} (of Table 6 alone), or {open_question.FOLDER} "
-        "(the trials of notebook 9); none means all tables",
+        help=f"{', '.join(variants.TABLES)}; {variants.PRETRAINING} (of Table 6 alone); {_FIELDS} (Table 1, and its "
+        f"receptive fields, on more objects than notebook 8); {_OPEN_QUESTION} (the trials of notebook 9); none means "
+        "all tables",
     )
     place(run)
     amount(run)
@@ -283,7 +294,7 @@ def build_parser() -> argparse.ArgumentParser:
     trained(predict, "where the PNGs go")
 
     submit = command("submit", _submit, "predict the test images of VOC or Cityscapes, and check and pack the files")
-    trained(submit, "where submission/ and the archive go")
+    trained(submit, "where the folder of predictions and the archive go")
     submit.add_argument("--data-root", type=Path, metavar="DIR", help="folder of the real data")
     submit.add_argument("--check", action="store_true", help="only check the files of an earlier call")
 

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from gcnlab.cli import main
 from gcnlab.data import shapes
 from gcnlab.study import profiles, runner, variants
 
@@ -31,6 +32,22 @@ def caught():
         return text
 
     return message
+
+
+@pytest.fixture
+def call(capsys):
+    """``call(*arguments)`` → exit code, standard output, standard error."""
+
+    def run(*arguments):
+        capsys.readouterr()
+        try:
+            code = main([str(argument) for argument in arguments])
+        except SystemExit as end:  # argparse
+            code = end.code
+        printed = capsys.readouterr()
+        return code, printed.out, printed.err
+
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -21,22 +21,6 @@ JUPYTER = ("matplotlib", "seaborn", "papermill", "nbclient", "nbconvert", "IPyth
 
 
 @pytest.fixture
-def call(capsys):
-    """``call(*arguments)`` → exit code, standard output, standard error."""
-
-    def run(*arguments):
-        capsys.readouterr()
-        try:
-            code = main([str(argument) for argument in arguments])
-        except SystemExit as end:  # argparse
-            code = end.code
-        printed = capsys.readouterr()
-        return code, printed.out, printed.err
-
-    return run
-
-
-@pytest.fixture
 def places(tmp_path, monkeypatch):
     """The committed study and the default ``--out``, both empty."""
     monkeypatch.setattr(results, "COMMITTED", tmp_path / "results")
@@ -54,7 +38,7 @@ def python(*arguments, **options):
 
 
 @pytest.mark.parametrize(("arguments", "named"), [
-    (["run", "12"], "unknown table '12'; choose one of 1, 2, 3, 4, 5, 6, 7, 9, or"),
+    (["run", "12"], "unknown table '12'; choose one of 1, 2, 3, 4, 5, 6, 7, 9, pretraining"),
     (["run", "8"], "unknown table '8'; choose one of 1, 2, 3, 4, 5, 6, 7, 9"),
     (["run", "1", "--profile", "tiny"], "unknown profile 'tiny'; choose one of smoke, shapes, photos, paper"),
     (["status", "--profile", "tiny"], "unknown profile 'tiny'"),

@@ -2,6 +2,7 @@
 
 import shutil
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -60,11 +61,21 @@ def test_an_image_in_train_and_val_is_refused(root, caught):
 
 def test_counts_and_subsets(layout):
     assert data.counts(SPEC, layout) == {"train": 9, "val": 3}
-    assert data.is_subset(SPEC, layout)
+    voc = DataSpec("voc", side=64)
+    official = {"train": 10582, "val": 1449}
+    assert data.is_subset(voc, data.counts(SPEC, layout)) and not data.is_subset(voc, official)
+    assert data.is_subset(replace(voc, classes=(0, 1)), official), "other classes are left out"
     tiny = DataSpec("shapes-tiny", side=64)
     assert data.counts(tiny) == {"train": 48, "val": 16}
-    assert not data.is_subset(tiny)
-    assert data.is_subset(DataSpec("shapes-tiny", side=64, classes=(0, 1)))
+    assert not data.is_subset(tiny, data.counts(tiny))
+    assert not data.is_subset(replace(tiny, classes=(0, 1)), data.counts(tiny)), "the others are not drawn"
+
+
+@pytest.mark.parametrize(("name", "split"), [("coco", "val"), ("camvid", "test")])
+def test_a_split_that_a_set_does_not_have(name, split, layout, caught):
+    with pytest.raises(UserError) as info:
+        data.samples(DataSpec(name, side=64), split, layout)
+    assert f"{name!r} has no {split} split" in caught(info)
 
 
 def test_real_subset(real_data):
@@ -73,7 +84,7 @@ def test_real_subset(real_data):
     assert data.counts(SPEC, real_data) == {"train": 3131, "val": 445}
     train, val = ({s.name for s in catalog.samples(SPEC, split, real_data)} for split in ("train", "val"))
     assert not train & val
-    assert data.is_subset(SPEC, real_data)
+    assert data.is_subset(SPEC, data.counts(SPEC, real_data))
 
 
 def test_real_images_are_read_and_fingerprinted(real_data):

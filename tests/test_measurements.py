@@ -12,7 +12,17 @@ from scipy.stats import ttest_rel
 from gcnlab.errors import UserError
 from gcnlab.evaluation.kernels import gcn_share, spectrum
 from gcnlab.models.heads import GCNHead, dense_kernel
-from gcnlab.study import field_plots, field_verdicts, measurements, open_question, profiles, results, variants, views
+from gcnlab.study import (
+    field_plots,
+    field_verdicts,
+    measurements,
+    open_question,
+    profiles,
+    results,
+    runner,
+    variants,
+    views,
+)
 from gcnlab.study.margins import FAILS, HOLDS, UNDECIDED, paired
 from gcnlab.study.open_question import LARGEST, TRIALS, Trial
 from gcnlab.study.run import run_key
@@ -114,10 +124,15 @@ def test_without_object_maps_connected_regions_count(measured, monkeypatch):
 def test_a_damaged_measurement_is_named_and_an_untrained_run_too(measured, tmp_path, caught):
     folder = tmp_path / "smoke" / "fields"
     folder.mkdir(parents=True)
-    (folder / "gcn.json").write_text("{")
-    with pytest.raises(UserError) as error:
-        measurements.read(tmp_path, "smoke")
-    assert "gcn.json" in caught(error)
+    for content in ("{", "[]", '{"version": 1}'):
+        (folder / "gcn.json").write_text(content)
+        with pytest.raises(UserError) as error:
+            measurements.read(tmp_path, "smoke")
+        assert "gcn.json" in caught(error) and "delete it" in str(error.value)
+    run = SMOKE.template
+    (folder / f"{run.name}-{run_key(run)}.json").write_text("{")
+    with pytest.raises(UserError, match=f"{run.name}-{run_key(run)}.json"):
+        measurements.measure(run, tmp_path, None, 1, print)
     with pytest.raises(UserError, match="train this run first"):
         Session("smoke", out=tmp_path / "empty").measure()
 
@@ -262,6 +277,25 @@ def test_trials_are_trained_and_measured_with_the_smoke_profile(tmp_path, monkey
     path.write_text(json.dumps({"no": "trial"}))
     with pytest.raises(UserError, match=path.name):
         session.trials()
+    with pytest.raises(UserError, match=path.name):
+        session.train_open_question()
+
+
+@pytest.mark.slow
+def test_fields_and_trials_from_the_command_line(tmp_path, monkeypatch, call):
+    monkeypatch.setattr(open_question, "TRIALS", (Trial("gcn", LARGEST), Trial("conv", 3, few=True)))
+    arguments = ["run", "fields", "open-question", "--profile", "smoke", "--out", tmp_path]
+    code, printed, errors = call(*arguments)
+    session = Session("smoke", out=tmp_path)
+    assert code == 0 and errors == "" and printed.endswith(f"{open_question.answer(session.trials())}\n")
+    assert len(session.trials()) == 2 and len(session.measured()) == 2
+    runs = dict.fromkeys([*variants.table_runs(["1"], SMOKE, [0]), *open_question.runs(SMOKE, [0])])
+    assert f"{len(runs)} runs: 0 complete, {len(runs) + 1} to train (1 of them pre-training)" in printed
+    monkeypatch.setattr(runner, "execute", lambda run, *_, **__: (_ for _ in ()).throw(RuntimeError("out of luck")))
+    code, _, errors = call(*arguments[:-1], tmp_path / "other")
+    assert code == 1 and errors and all(line.startswith("failed: ") for line in errors.splitlines())
+    code, _, errors = call("run", "fields", "field", "--out", tmp_path)
+    assert code == 2 and len(errors.splitlines()) == 1 and "'field'" in errors and "fields" in errors
 
 
 def test_the_trials_of_the_study_are_distinct_and_share_the_runs_of_the_tables():

@@ -12,7 +12,6 @@ import torch
 from PIL import Image
 
 from gcnlab import data
-from gcnlab.cli import main
 from gcnlab.data import DataSpec
 from gcnlab.data.readers import read_image
 from gcnlab.errors import UserError
@@ -31,7 +30,7 @@ class Stripes:
     """Stands in for a Predictor: every class of the data set in turn, and a few things that depend on the picture."""
 
     def __init__(self, run):
-        self.run, self.classes = run, len(run.data.source.classes)
+        self.run, self.key, self.classes = run, "stripes", len(run.data.source.classes)
 
     def __call__(self, image):
         red = np.array(image)[..., 0]
@@ -63,19 +62,6 @@ def pictures(tmp_path):
     return {name.split(".")[0]: tmp_path / "pictures" / name for name in kinds}
 
 
-@pytest.fixture
-def call(capsys):
-    """``call(*arguments)`` → exit code, the lines on standard output, and those on standard error."""
-
-    def run(*arguments):
-        capsys.readouterr()
-        code = main([str(argument) for argument in arguments])
-        printed = capsys.readouterr()
-        return code, printed.out.splitlines(), printed.err.splitlines()
-
-    return run
-
-
 def record(run, out):
     return find_record(run_key(run), out)
 
@@ -98,8 +84,8 @@ def refused(act, caught, *named):
 def is_one_line(answer, *named):
     """Of a refused command: exit code 2, nothing on standard output, one line on standard error."""
     code, printed, errors = answer
-    assert code == 2 and printed == [] and len(errors) == 1 and errors[0].startswith("gcnlab: ")
-    assert all(str(name) in errors[0] for name in named), errors[0]
+    assert code == 2 and printed == "" and len(errors.splitlines()) == 1 and errors.startswith("gcnlab: ")
+    assert all(str(name) in errors for name in named), errors
 
 
 # --- pictures of one's own -----------------------------------------------------------------------
@@ -124,12 +110,12 @@ def test_a_run_on_pictures_of_all_kinds(pictures, smoke, tmp_path, call):
     run, out = smoke.runs[2], tmp_path / "new" / "folder"
     files = list(pictures.values())
     code, printed, errors = call("predict", *files, "--run", run_key(run), "--runs", smoke.out, "--out", out)
-    assert code == 0 and errors == [] and len(printed) == len(pictures) == len(list(out.iterdir())) / 2
+    assert code == 0 and errors == "" and len(printed.splitlines()) == len(pictures) == len(list(out.iterdir())) / 2
     for name, path in pictures.items():
         ids = opened(out / f"{name}.png")
         assert ids.mode == "P" and ids.size == opened(path).size and np.array(ids).max() < 8
     code, again, _ = call("predict", pictures["large"], "--run", run.name, "--runs", smoke.out, "--out", tmp_path)
-    assert code == 0 and again[0] in printed, "a name does for a key"
+    assert code == 0 and again in printed, "a name does for a key"
 
 
 def test_pictures_are_shown_no_larger_than_those_of_the_profile(pictures, smoke):
@@ -234,7 +220,7 @@ def handed_in(run, out):
     """A submission, and what ``check_submission`` needs to judge it."""
     archive = prediction.submit(Stripes(run), out, None)
     images, classes = prediction.test_images(run, None), len(run.data.source.classes)
-    return archive, (out / "submission", images, run is STAGE_2, classes)
+    return archive, (out / "submission-stripes", images, run is STAGE_2, classes)
 
 
 def test_vocs_files_are_where_its_server_looks_and_hold_the_predictions(smoke, tmp_path):
@@ -246,7 +232,7 @@ def test_vocs_files_are_where_its_server_looks_and_hold_the_predictions(smoke, t
         names = sorted(member.name.removeprefix("./") for member in packed if member.isfile())
     assert names == [f"results/VOC2012/Segmentation/comp6_test_cls/2012_00000{i}.png" for i in range(4)]
     for name, image in zip(names, images, strict=True):
-        png = opened(tmp_path / "submission" / name)
+        png = opened(tmp_path / "submission-stripes" / name)
         assert png.mode == "P" and np.array_equal(np.array(png), Stripes(run)(read_image(image)))
 
 
@@ -257,7 +243,7 @@ def test_the_street_files_hold_official_label_ids(tmp_path):
         names = sorted(packed.namelist())
     assert names == [f"berlin_00000{i}_000019_labelIds.png" for i in range(2)]
     for name, image in zip(names, judged[1], strict=True):
-        png = opened(tmp_path / "submission" / name)
+        png = opened(tmp_path / "submission-stripes" / name)
         expected = np.array(LABEL_IDS)[Stripes(STAGE_2)(read_image(image))]
         assert png.mode == "L" and np.array_equal(np.array(png), expected) and np.unique(png).tolist() == LABEL_IDS
 
@@ -290,16 +276,45 @@ def test_what_a_server_would_refuse(run, fault, named, smoke, tmp_path, caught):
 
 
 def test_submitting_from_the_command_line(smoke, tmp_path, call, caught):
-    arguments = ["submit", "--run", run_key(smoke.runs[2]), "--runs", smoke.out, "--out", tmp_path]
+    key = run_key(smoke.runs[2])
+    arguments = ["submit", "--run", key, "--runs", smoke.out, "--out", tmp_path]
+    folder = tmp_path / f"submission-{key}"
     code, printed, errors = call(*arguments)
-    assert code == 0 and errors == [] and printed == [f"checked, ready to upload: {tmp_path / 'submission.tar.gz'}"]
+    assert code == 0 and errors == "" and printed == f"checked, ready to upload: {folder}.tar.gz\n"
     code, printed, _ = call(*arguments, "--check")
-    assert code == 0 and printed == [f"{tmp_path / 'submission'}: 4 predictions, as the server wants them"]
-    is_one_line(call(*arguments), "is there already")
-    next((tmp_path / "submission").rglob("*.png")).unlink()
+    assert code == 0 and printed == f"{folder}: 4 predictions, as the server wants them\n"
+    next(folder.rglob("*.png")).unlink()
     is_one_line(call(*arguments, "--check"), "lacks 1 files")
     no_server = replace(smoke.runs[2], data=DataSpec("camvid", side=480, height=360))
     refused(lambda: prediction.test_images(no_server, tmp_path), caught, "camvid", "no test server")
+
+
+def test_an_interrupted_submission_goes_on(smoke, tmp_path):
+    class Interrupted(Stripes):
+        left = 2
+
+        def __call__(self, image):
+            if not self.left:
+                raise KeyboardInterrupt
+            self.left -= 1
+            return super().__call__(image)
+
+    class Counting(Stripes):
+        calls = 0
+
+        def __call__(self, image):
+            self.calls += 1
+            return super().__call__(image)
+
+    run = smoke.runs[0]
+    with pytest.raises(KeyboardInterrupt):
+        prediction.submit(Interrupted(run), tmp_path, None)
+    assert len(list((tmp_path / "submission-stripes").rglob("*.png"))) == 2
+    rest = Counting(run)
+    prediction.submit(rest, tmp_path, None)
+    images = prediction.test_images(run, None)
+    assert rest.calls == 2 and check_submission(tmp_path / "submission-stripes", images, False, 8) == 4
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["submission-stripes", "submission-stripes.tar.gz"]
 
 
 # --- staged runs ---------------------------------------------------------------------------------
@@ -350,7 +365,7 @@ def test_a_changed_crf_neither_trains_nor_infers_and_takes_the_better_kernels(st
     out = shutil.copytree(staged.out, tmp_path / "out", ignore=shutil.ignore_patterns("weights"))
     bad, idle = Pairwise(bilateral_xy=1), Pairwise(bilateral_xy=2)
     changed = replace(MS_CRF, crf=Crf("exact", (bad, idle, bad), 1))
-    assert runner.plan([changed], out) == [[changed]]
+    assert runner.plan([changed], out) == [changed]
     monkeypatch.setattr(experiment, "TUNING_IMAGES", 3)
     monkeypatch.setattr(experiment, "dense_crf", lambda scores, _, kernels, *__: scores if kernels == idle else -scores)
     assert runner.run_all([changed], out, log=lambda _: None) == []

@@ -299,8 +299,8 @@ def test_committed_tables_are_those_of_the_records(name, tmp_path):
 def test_the_committed_page_is_that_of_the_records(name, tmp_path, monkeypatch):
     """All but its figures, whose bytes depend on the libraries that draw them."""
     committed = (COMMITTED / name / "report.html").read_text(encoding="utf-8")
-    for study in STUDIES:
-        for kind in ("runs", "fields"):
+    for study in (*STUDIES, "open-question"):
+        for kind in ("runs", "fields", "trials"):
             if (COMMITTED / study / kind).is_dir():
                 shutil.copytree(COMMITTED / study / kind, tmp_path / study / kind)
     monkeypatch.setattr(results, "COMMITTED", tmp_path)
@@ -356,13 +356,13 @@ def test_committed_records_are_clean_evidence(name):
         assert record["dirty"] is False and re.fullmatch("[0-9a-f]{40}", record["commit"]), path
         trained = 0 if run.study == "evaluation" else run.schedule.steps
         assert record["history"][-1]["step"] == trained and record["seconds"] > 0, path
+        official = {split: run.data.source.official_counts[split] for split in ("train", "val")}
         if run.data.source.default_root is not None:
-            assert record["data"]["subset"] is (run.data.classes is not None), path
+            assert record["metrics"]["counts"] == official and not variants.is_subset(record), path
         else:
-            official = {split: run.data.source.official_counts[split] for split in ("train", "val")}
             incomplete = record["metrics"]["counts"] != official
-            assert record["data"]["subset"] is (incomplete or run.data.classes is not None), path
-        states.setdefault(run.data.name, set()).add((record["data"]["fingerprint"], record["data"]["subset"]))
+            assert variants.is_subset(record) is (incomplete or run.data.classes is not None), path
+        states.setdefault(run.data.name, set()).add(record["data"]["fingerprint"])
     assert {name for name, found in states.items() if len(found) > 1} == set(), "all runs of a data set saw the same"
     assert len({record["training_version"] for record in records.values()}) == 1
     assert Session(name, out=COMMITTED).stale() == []

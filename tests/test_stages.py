@@ -89,9 +89,9 @@ def test_a_seed_needs_no_training_twice(profile, table, trained, photos):
 def test_the_last_row_brings_all_that_it_needs_in_its_order(tmp_path):
     smoke = profiles.get("smoke")
     chain = rows_of(smoke, "7")
-    assert runner.plan([chain[-1]], tmp_path) == [[smoke.template.weights], *([run] for run in chain)]
+    assert runner.plan([chain[-1]], tmp_path) == [smoke.template.weights, *chain]
     wanted = variants.table_runs(["7", "9"], smoke, [0, 1])
-    planned = [run for wave in runner.plan(wanted, tmp_path) for run in wave]
+    planned = runner.plan(wanted, tmp_path)
     assert sorted(run.name for run in planned) == sorted(run.name for run in {*wanted, smoke.template.weights})
     assert all(planned.index(run.weights) < planned.index(run) for run in wanted)
 
@@ -182,7 +182,7 @@ def test_records_of_stages_count_in_their_own_rows(tmp_path):
 def test_all_rows_after_a_retrained_one_become_stale(tmp_path, retrained):
     """On other data, the pre-training (0) or a stage: those that start from it directly and through rows between."""
     chain = [SHAPES.template.weights, *rows_of(SHAPES, "7")]
-    other = {"data": {"fingerprint": "f" * 16, "subset": False}, "finished": "2026-02-01T00:00:00+00:00"}
+    other = {"data": {"fingerprint": "f" * 16}, "finished": "2026-02-01T00:00:00+00:00"}
     found = counted([*chain, made(chain[retrained], **other)], tmp_path, "7")
     assert found == {row: int(row in ROWS[:retrained]) for row in ROWS}
 

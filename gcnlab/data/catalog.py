@@ -1,7 +1,7 @@
 """Name → data set: which samples, how they are read, and a fingerprint of exactly those files."""
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -241,8 +241,10 @@ def samples(spec: DataSpec, split: str, data_root: Path | None = None) -> list:
     root = spec.root(data_root)
     if spec.is_classification:
         found = classification_samples(spec.source, root / spec.source.folder, split)
-    else:
+    elif split in spec.source.splits:
         found = spec.source.splits[split](root)
+    else:
+        raise UserError(f"data set {spec.name!r} has no {split} split: it is a part of others, not to be run alone")
     if spec.images is None or split != "train":
         return found
     if spec.images > len(found):
@@ -296,7 +298,10 @@ def counts(spec: DataSpec, data_root: Path | None = None) -> dict[str, int]:
     return {split: len(samples(spec, split, data_root)) for split in ("train", "val")}
 
 
-def is_subset(spec: DataSpec, data_root: Path | None = None) -> bool:
-    """Whether a split has fewer images than the official release or not all classes are scored."""
-    official = spec.source.official_counts
-    return spec.classes is not None or any(n != official[s] for s, n in counts(spec, data_root).items())
+def is_subset(spec: DataSpec, counts: Mapping[str, int]) -> bool:
+    """Whether ``counts`` are fewer images than the official release has, or not all of its classes are scored.
+
+    Generated data score the classes that are drawn, and lack none by that.
+    """
+    some_classes = spec.classes is not None and spec.source.default_root is None
+    return some_classes or any(n != spec.source.official_counts[split] for split, n in counts.items())

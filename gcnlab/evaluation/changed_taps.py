@@ -6,6 +6,7 @@ only what the watched score can depend on is followed. Both are exact: no cell i
 """
 
 from copy import deepcopy
+from functools import lru_cache
 from itertools import pairwise
 
 import torch
@@ -55,12 +56,8 @@ class ChangedTaps:
         self.maps = [self._padded(image)]
         for part in self.parts:
             self.maps.append(part(self.maps[-1]))
-        strides = (1, *model.backbone.strides)
-        self.steps = [coarse // fine for fine, coarse in pairwise(strides)]
-        twin = positive_twin(model)
+        twin, self.steps, self.reach = _structure(model)
         self.field, self.needed = self._needed(twin)
-        channels = [m.shape[1] for m in self.maps]
-        self.reach = [_reach(p, c, s) for p, c, s in zip(twin.backbone.parts(), channels, self.steps, strict=False)]
         self.weights = self._weights() if model.is_linear_after_the_backbone else None
         self.score = None if self.weights else self._decoded(self.maps[1:])
 
@@ -155,6 +152,15 @@ class ChangedTaps:
             out_starts,
             tuple(out_extent),
         )
+
+
+@lru_cache(maxsize=1)  # of one model many points are looked at, and none of this depends on its weights
+def _structure(model: nn.Module) -> tuple[nn.Module, list[int], list[tuple[int, int]]]:
+    """The positive twin of ``model``, and the stride and the reach of each part of its backbone."""
+    twin = positive_twin(model)
+    steps = [coarse // fine for fine, coarse in pairwise((1, *model.backbone.strides))]
+    channels = (3, *model.backbone.channels)
+    return twin, steps, [_reach(p, c, s) for p, c, s in zip(twin.backbone.parts(), channels, steps, strict=False)]
 
 
 def _clamped(values: list[int], low: int, high: int) -> list[int]:

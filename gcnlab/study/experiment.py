@@ -97,10 +97,7 @@ def execute(run: Run, out: Path, data_root: Path | None = None, log: Callable[[s
             "name": run.name,
             "config": run.config(),
             **work(run, out, data_root, device, log),
-            "data": {
-                "fingerprint": data.fingerprint(run.data, data_root),
-                "subset": data.is_subset(run.data, data_root),
-            },
+            "data": {"fingerprint": data.fingerprint(run.data, data_root)},
             "weights": start_digest(run, data_root),
             "peak_memory": _peak_memory(device),
             "device": _device_name(device),

@@ -1,6 +1,5 @@
 """What trained networks see: receptive fields and scores by object size, one JSON file per run below ``fields``."""
 
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,6 @@ import pandas as pd
 from PIL import Image
 
 from gcnlab import data
-from gcnlab.errors import UserError
 from gcnlab.evaluation.inference import predict
 from gcnlab.evaluation.objects import ScoresBySize, connected_objects, innermost_point, object_sizes
 from gcnlab.evaluation.receptive_field import gradient_map, occlusion_map, square_side, theoretical_field
@@ -23,6 +21,7 @@ VERSION = 1  # of what is measured
 # Sizes as shares of the image's side. 41 of 64 pixels is the theoretical field of the embedded baseline's top map.
 EDGES = (0.0, 12 / 64, 20 / 64, 30 / 64, 41 / 64, 1.01)
 WINDOW, STRIDE = 7 / 64, 3 / 64  # of the occlusion, as shares of the image's side: 11 and 5 of 100 pixels
+THOROUGH = (20, tuple(range(3, 17, 2)))  # objects of each size, and values of k, of the committed study
 SHARES = (0.5, 0.95)  # of the mass of a map, whose smallest square gives its side
 
 
@@ -73,7 +72,7 @@ def measure(run: Run, out: Path, data_root: Path | None, per_bin: int, log: Call
     key = run_key(run, data_root)
     path = results.fields_path(out, run.profile, run.name, key)
     if path.is_file():
-        known = json.loads(path.read_text(encoding="utf-8"))
+        known = _read(path)
         if known["version"] == VERSION and known["per_bin"] >= per_bin:
             return known
     device = pick_device()
@@ -120,21 +119,21 @@ def measure(run: Run, out: Path, data_root: Path | None, per_bin: int, log: Call
             "centre_accuracy": scores.centre_accuracy().tolist(),
         },
     }
-    results.write_atomically(json.dumps(results.without_nan(record), indent=1) + "\n", path)
+    results.write_json(record, path)
     return record
 
 
+_CONTENT = {"version", "key", "name", "config", "per_bin", "settings", "theoretical", "fields", "by_size"}
+
+
+def _read(path: Path) -> dict[str, Any]:
+    return results.read_json(path, lambda record: _CONTENT - record.keys())
+
+
 def read(out: Path, profile: str) -> list[dict[str, Any]]:
-    """All measurements below ``out``; ``UserError`` names a file that is none."""
-    found = []
-    for path in sorted((out / profile / "fields").glob("*.json")):
-        try:
-            record = json.loads(path.read_text(encoding="utf-8"))
-            if record["version"] == VERSION:
-                found.append(record)
-        except (ValueError, KeyError, TypeError) as error:
-            raise UserError(f"{path} is no readable measurement ({error!r}): delete it") from None
-    return found
+    """All measurements of this version below ``out``; ``UserError`` names a file that is none."""
+    found = map(_read, sorted(results.fields_path(out, profile, "", "").parent.glob("*.json")))
+    return [record for record in found if record["version"] == VERSION]
 
 
 def _model(config: dict[str, Any]) -> dict[str, Any]:

@@ -4,7 +4,6 @@ It contains GCN exactly, so it could do at least as well. Either its many weight
 (overfitting), or training does not find its good weights (optimisation). The trials tell the two apart.
 """
 
-import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,6 @@ import numpy as np
 import pandas as pd
 
 from gcnlab import data
-from gcnlab.errors import UserError
 from gcnlab.evaluation.inference import score_segmentation
 from gcnlab.evaluation.kernels import gcn_share, spectrum
 from gcnlab.study import results
@@ -103,14 +101,14 @@ def measure(trial: Trial, profile: Profile, seed: int, out: Path, data_root: Pat
     """
     run = trial.run(profile, seed)
     key = run_key(run, data_root)
-    path = out / FOLDER / "trials" / f"{run.name}-{key}.json"
+    path = results.trials_path(out, FOLDER, run.name, key)
     if path.is_file():
-        return json.loads(path.read_text(encoding="utf-8"))
+        return _read(path)
     device = pick_device()
     model = load_model(run, out, data_root).to(device)
     split, size = data.load(run.data, "train", data_root), run.schedule.batch_size
-    picked = [i * len(split) // TRAINING_IMAGES for i in range(min(TRAINING_IMAGES, len(split)))]
-    picked = list(range(len(split))) if len(split) <= TRAINING_IMAGES else picked
+    count = min(TRAINING_IMAGES, len(split))
+    picked = [i * len(split) // count for i in range(count)]
     batches = split.batches(iter([picked[i : i + size] for i in range(0, len(picked), size)]), split.__getitem__)
     context = autocast(device, best_precision(device))
     fit, _ = score_segmentation(model, batches, len(run.data.class_names), (), context)
@@ -125,21 +123,24 @@ def measure(trial: Trial, profile: Profile, seed: int, out: Path, data_root: Pat
         "gcn_share": None if dense is None else gcn_share(dense),
         "spectrum": None if dense is None else [round(float(v), 5) for v in spectrum(dense)[:40]],
     }
-    results.write_atomically(json.dumps(results.without_nan(record), indent=1) + "\n", path)
+    results.write_json(record, path)
     return record
+
+
+_CONTENT = {"key", "profile", "trial", "seed", "miou", "training_miou", "gcn_share", "spectrum"}
+
+
+def _read(path: Path) -> dict[str, Any]:
+    def lacks(record: dict[str, Any]) -> set[str]:
+        return _CONTENT - record.keys() or Trial.__dataclass_fields__.keys() - record["trial"].keys()
+
+    return results.read_json(path, lacks)
 
 
 def read(out: Path, profile: Profile) -> list[dict[str, Any]]:
     """What was measured of the trials of ``profile`` below ``out``; ``UserError`` names a file that is none."""
-    found = []
-    for path in sorted((out / FOLDER / "trials").glob("*.json")):
-        try:
-            record = json.loads(path.read_text(encoding="utf-8"))
-            if record["profile"] == profile.name and Trial(**record["trial"]) in TRIALS:
-                found.append(record)
-        except (ValueError, KeyError, TypeError) as error:
-            raise UserError(f"{path} is no readable measurement ({error!r}): delete it") from None
-    return found
+    found = map(_read, sorted(results.trials_path(out, FOLDER, "", "").parent.glob("*.json")))
+    return [record for record in found if record["profile"] == profile.name and Trial(**record["trial"]) in TRIALS]
 
 
 def frame(records: list[dict[str, Any]]) -> pd.DataFrame:

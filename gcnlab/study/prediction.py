@@ -1,5 +1,6 @@
 """A finished run on pictures of one's own, and on the test images of a benchmark server."""
 
+import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from glob import escape
@@ -49,7 +50,7 @@ class Predictor:
     """
 
     def __init__(self, record: dict[str, Any], runs: Path):
-        self.run = Run.from_config(record["config"])
+        self.run, self.key = Run.from_config(record["config"]), record["key"]
         if self.run.study == "pretraining":
             raise UserError(f"{record['name']} is a classifier: name a segmentation run")
         self.kernels = None
@@ -68,17 +69,17 @@ class Predictor:
 
     def __call__(self, image: Image.Image) -> np.ndarray:
         spec, (width, height) = self.run.data, image.size
-        limit = (spec.long_side / max(image.size)) if spec.long_side else min(
-            1.0, spec.canvas[0] / height, spec.canvas[1] / width
-        )  # fmt: skip
-        scaled = image.resize((max(1, round(width * limit)), max(1, round(height * limit))), Image.Resampling.BILINEAR)
-        pixels = np.array(scaled)
+        if spec.long_side:
+            factor = spec.long_side / max(image.size)
+        else:
+            factor = min(1.0, spec.canvas[0] / height, spec.canvas[1] / width)
+        size = (max(1, round(width * factor)), max(1, round(height * factor)))
+        pixels = np.array(image.resize(size, Image.Resampling.BILINEAR))
         found = probabilities(self.model, torch.from_numpy(pixels).permute(2, 0, 1)[None], self.how, self.context)
         if self.kernels is not None:
             crf = self.run.crf
-            found = torch.from_numpy(dense_crf(found[0].numpy(), pixels, self.kernels, crf.backend, crf.iterations))[
-                None
-            ]
+            refined = dense_crf(found[0].numpy(), pixels, self.kernels, crf.backend, crf.iterations)
+            found = torch.from_numpy(refined)[None]
         classes = F.interpolate(found, (height, width), mode="bilinear")[0].argmax(0).numpy().astype(np.uint8)
         return classes if spec.classes is None else np.array(spec.classes, np.uint8)[classes]
 
@@ -151,19 +152,32 @@ def test_images(run: Run, data_root: Path | None) -> list[Path]:
     return run.data.source.test(run.data.root(data_root))
 
 
+def submission_folder(out: Path, key: str) -> Path:
+    """Where the predictions of the run ``key`` are collected."""
+    return out / f"submission-{key}"
+
+
 def submit(predictor: Predictor, out: Path, data_root: Path | None, log: Callable[[str], None] = print) -> Path:
-    """Predict all test images below ``out``, check the files, and pack them: the archive to upload."""
+    """Predict all test images below ``out``, check the files, and pack them: the archive to upload.
+
+    Predictions that an interrupted call has left are kept.
+    """
     run, street = predictor.run, is_street(predictor.run)
     images = test_images(run, data_root)
-    folder = out / "submission"
-    if folder.exists():
-        raise UserError(f"{folder} is there already: remove it or choose another --out")
+    folder = submission_folder(out, predictor.key)
     ids = np.array(list(cityscapes.LABEL_IDS.values()), np.uint8)
     for number, path in enumerate(images, 1):
-        classes = predictor(read_image(path))
         place = folder / submission_name(path, street)
+        if place.exists():
+            continue
+        classes = predictor(read_image(path))
         place.parent.mkdir(parents=True, exist_ok=True)
-        palette_png(classes, place) if not street else Image.fromarray(ids[classes]).save(place)
+        work = out / f".{folder.name}-{os.getpid()}.png"  # what is in the folder is whole, and wanted by the server
+        try:
+            Image.fromarray(ids[classes]).save(work) if street else palette_png(classes, work)
+            work.replace(place)
+        finally:
+            work.unlink(missing_ok=True)
         if number % 100 == 0:
             log(f"{number} of {len(images)} images")
     check_submission(folder, images, street, len(run.data.source.classes))
@@ -193,7 +207,7 @@ def check_submission(folder: Path, images: Iterable[Path], street: bool, num_cla
                                     f"{original.size[0]}×{original.size[1]} pixels")  # fmt: skip
                 illegal = set(np.unique(np.array(picture)).tolist()) - legal
         except OSError as error:
-            raise UserError(f"{folder / name} cannot be read ({error}): write the submission again") from None
+            raise UserError(f"{folder / name} cannot be read ({error}): delete it and submit again") from None
         if illegal:
             raise UserError(f"{folder / name} has the value {min(illegal)}, which is no class of the server")
     return len(expected)

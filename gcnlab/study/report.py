@@ -311,7 +311,7 @@ def _origin(records: list[dict[str, Any]]) -> str:
         "precision": {r["precision"] for r in records},
         "torch": {r["versions"]["torch"] for r in records},
         "commit": {f"{r['commit']}{' (with local changes)' if r['dirty'] else ''}" for r in records},
-        "data": {f"{r['data']['fingerprint']}{' (subset)' if r['data']['subset'] else ''}" for r in records},
+        "data": {f"{r['data']['fingerprint']}{' (subset)' * variants.is_subset(r)}" for r in records},
     }
     text = "; ".join(f"{name}: {', '.join(sorted(map(str, values)))}" for name, values in seen.items())
     return f"<p class='note'>gcnlab {__version__}; {html.escape(text)}</p>"

@@ -1,11 +1,11 @@
-"""Records on disk ↔ pandas: one JSON file per run below ``<out>/<profile>/runs``."""
+"""Records on disk ↔ pandas: one JSON file per run below ``<out>/<profile>/runs``, and where all else is kept."""
 
 import fcntl
 import json
 import math
 import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,10 @@ def scores_path(out: Path, profile: str, name: str, key: str) -> Path:
 
 def fields_path(out: Path, profile: str, name: str, key: str) -> Path:
     return out / profile / "fields" / f"{name}-{key}.json"
+
+
+def trials_path(out: Path, profile: str, name: str, key: str) -> Path:
+    return out / profile / "trials" / f"{name}-{key}.json"
 
 
 def checkpoint_path(out: Path, profile: str, key: str) -> Path:
@@ -80,21 +84,31 @@ def lock(out: Path, profile: str, key: str) -> Iterator[None]:
 def write_record(record: dict[str, Any], out: Path) -> Path:
     """Write one record; its presence is what says that the run is complete."""
     path = record_path(out, record["config"]["profile"], record["name"], record["key"])
-    write_atomically(json.dumps(without_nan(record), indent=1, ensure_ascii=False) + "\n", path)
+    write_json(record, path)
     return path
 
 
-def _read(path: Path) -> dict[str, Any]:
+def write_json(record: dict[str, Any], path: Path) -> None:
+    write_atomically(json.dumps(without_nan(record), indent=1, ensure_ascii=False) + "\n", path)
+
+
+def read_json(path: Path, lacks: Callable[[dict[str, Any]], set[str]]) -> dict[str, Any]:
+    """The JSON object in ``path``; ``UserError`` naming the file if it is none, or ``lacks`` finds fields missing."""
     try:
         record = dict(json.loads(path.read_text(encoding="utf-8")))
-        missing = FIELDS - record.keys()
-        missing |= METRICS[record["config"]["study"]] - record["metrics"].keys() if not missing else set()
-        if missing:
+        if missing := lacks(record):
             raise ValueError(f"lacks {', '.join(sorted(missing))}")
     except (ValueError, KeyError, TypeError, OSError) as error:
-        remedy = "delete it, and that run is trained again"
+        remedy = "delete it, and it is made again"
         raise UserError(f"{path} is no readable record ({error!r}): {remedy}") from None
     return record
+
+
+def _read(path: Path) -> dict[str, Any]:
+    def lacks(record: dict[str, Any]) -> set[str]:
+        return FIELDS - record.keys() or METRICS[record["config"]["study"]] - record["metrics"].keys()
+
+    return read_json(path, lacks)
 
 
 def read_record(out: Path, profile: str, name: str, key: str) -> dict[str, Any]:

@@ -5,7 +5,6 @@ import os
 import shutil
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -38,16 +37,18 @@ def is_interrupted(run: Run, out: Path, data_root: Path | None = None) -> bool:
     return results.checkpoint_path(out, run.profile, run_key(run, data_root)).is_file()
 
 
-def plan(runs: list[Run], out: Path, data_root: Path | None = None) -> list[list[Run]]:
-    """The runs that remain, in waves: each wave needs only earlier ones. Runs that start from others' weights
-    bring those along."""
-    waves: list[list[Run]] = []
+def plan(runs: list[Run], out: Path, data_root: Path | None = None) -> list[Run]:
+    """The runs that remain, and those that they start from: each after its start, and first what most others wait for,
+    so that no core is idle in the end."""
+    waiting_for: dict[Run, int] = {}  # the longest chain of runs that start from this one
     wanted = [run for run in dict.fromkeys(runs) if not is_complete(run, out, data_root)]
+    length = 0
     while wanted:
-        waves = [wanted, *([run for run in wave if run not in wanted] for wave in waves)]
+        waiting_for |= dict.fromkeys(wanted, length)
         before = [run.weights for run in wanted if isinstance(run.weights, Run)]
         wanted = [b for b in dict.fromkeys(before) if not is_complete(b, out, data_root, with_artefact=True)]
-    return [wave for wave in waves if wave]
+        length += 1
+    return sorted(waiting_for, key=waiting_for.get, reverse=True)
 
 
 def check_writable(out: Path) -> None:
@@ -81,6 +82,7 @@ def check_present(runs: list[Run], data_root: Path | None = None) -> None:
 def check_ready(runs: list[Run], out: Path, data_root: Path | None = None, jobs: int = 1) -> None:
     """Raise ``UserError`` before any work starts: data or weights missing or damaged, ``out`` not writable or full."""
     check_writable(out)
+    check_present(runs, data_root)
     # Every run keeps its weights; those at work also keep a checkpoint, the old one and the new one for a moment.
     with torch.device("meta"):
         sizes = [4 * count_parameters(build_model(run)) for run in runs if run.study != "evaluation"]
@@ -93,10 +95,6 @@ def check_ready(runs: list[Run], out: Path, data_root: Path | None = None, jobs:
     if free < needed:
         raise UserError(f"--out {out} has {free / 1e9:.1f} GB free and these runs need {needed / 1e9:.1f} GB: "
                         "free some space or choose another folder")  # fmt: skip
-    for run in runs:
-        weights_file(run, data_root)
-        if run.crf is not None:
-            run.crf.check_backend()
     for spec in dict.fromkeys(run.data for run in runs):
         for split in ("train", "val"):
             data.load(spec, split, data_root).check()
@@ -141,81 +139,106 @@ def run_all(
     Raises:
         UserError: something is missing that no run can do without.
     """
-    waves = plan(runs, out, data_root)
-    remaining = [run for wave in waves for run in wave]
+    remaining = plan(runs, out, data_root)
     before = len(set(remaining) - set(runs))
     log(f"{len(runs)} runs: {sum(is_complete(r, out, data_root) for r in runs)} complete, {len(remaining)} to train"
         + f" ({before} of them pre-training)" * bool(before))  # fmt: skip
     if not remaining:
         return []
     check_ready(remaining, out, data_root, jobs)
-    failures: dict[Run, str] = {}
-    done = 0
+    queue = _Queue(remaining, log)
+    if cluster is not None:
+        _on_cluster(queue, out, data_root, cluster, log)
+    elif jobs == 1:
+        _one_by_one(queue, out, data_root, log)
+    else:
+        _in_processes(queue, out, data_root, min(jobs, len(remaining)))
+    if queue.failures:
+        log(f"{len(queue.failures)} runs failed; the others are kept, and the same command goes on from here")
+    return list(queue.failures.values())
 
-    guard = threading.Lock()
 
-    def finished(run: Run, error: BaseException | None = None) -> None:
-        nonlocal done
-        with guard:
-            done += 1
+class _Queue:
+    """Runs in order, each handed out once what it starts from is there; for several threads."""
+
+    def __init__(self, runs: list[Run], log: Callable[[str], None]):
+        self.failures: dict[Run, str] = {}
+        self._waiting, self._open, self._count = list(runs), set(runs), len(runs)
+        self._log, self._changed = log, threading.Condition()
+
+    def take(self) -> Run | None:
+        """The next run; waits until one can start. None when none is left."""
+        with self._changed:
+            while not (ready := self._ready()) and self._waiting:
+                self._changed.wait()
+            if not ready:
+                return None
+            self._waiting.remove(ready[0])
+            return ready[0]
+
+    def take_all(self) -> list[Run]:
+        """All runs that can start now."""
+        with self._changed:
+            ready = self._ready()
+            self._waiting = [run for run in self._waiting if run not in ready]
+        return ready
+
+    def _ready(self) -> list[Run]:
+        for run in list(self._waiting):
+            if run.weights in self.failures:  # in order, so that all later stages fail too
+                self._waiting.remove(run)
+                self.finished(run, UserError(f"needs {run.weights.name}, which failed"))
+        return [run for run in self._waiting if run.weights not in self._open]
+
+    def finished(self, run: Run, error: BaseException | None = None) -> None:
+        with self._changed:
+            self._open.remove(run)
             if error is not None:
-                failures[run] = f"{run.name}: {error}"
-            log(f"({done}/{len(remaining)}) {failures.get(run, f'{run.name} complete')}")
+                self.failures[run] = f"{run.name}: {error}"
+            done = self._count - len(self._open)
+            self._log(f"({done}/{self._count}) {self.failures.get(run, f'{run.name} complete')}")
+            self._changed.notify_all()
 
-    for wave in waves:
-        ready = [run for run in wave if run.weights not in failures]
-        for run in wave:
-            if run not in ready:
-                finished(run, UserError(f"needs {run.weights.name}, which failed"))
-        if cluster is not None:
-            _on_cluster(ready, out, data_root, cluster, log, finished)
-        elif jobs == 1:
-            _one_by_one(ready, out, data_root, log, finished)
-        elif ready:
-            _in_processes(ready, out, data_root, min(jobs, len(ready)), finished)
-    if failures:
-        log(f"{len(failures)} runs failed; the others are kept, and the same command goes on from here")
-    return list(failures.values())
+    def stop(self) -> None:
+        """Hand out no more."""
+        with self._changed:
+            self._waiting.clear()
+            self._changed.notify_all()
 
 
-def _one_by_one(runs: list[Run], out: Path, data_root: Path | None, log: Callable, finished: Callable) -> None:
-    for run in runs:
+def _one_by_one(queue: _Queue, out: Path, data_root: Path | None, log: Callable) -> None:
+    while (run := queue.take()) is not None:
         log(f"{run.profile}/{run.name}")
         try:
             execute(run, out, data_root, log=log)
         except Exception as error:  # whatever ended a run ends only that run
-            finished(run, error)
+            queue.finished(run, error)
         else:
-            finished(run)
+            queue.finished(run)
 
 
-def _in_processes(runs: list[Run], out: Path, data_root: Path | None, jobs: int, finished: Callable) -> None:
+def _in_processes(queue: _Queue, out: Path, data_root: Path | None, jobs: int) -> None:
     """``jobs`` slots, each with a process and a GPU of its own; a process that is killed costs only its run."""
     cores = _cores()
     gpus = 0 if os.environ.get("GCNLAB_DEVICE") else torch.cuda.device_count()
-    waiting = deque(runs)
 
     def slot(number: int) -> None:
         start = (max(1, cores // jobs), number % gpus if gpus else None)
         pool = None
         try:
-            while True:
-                try:
-                    run = waiting.popleft()
-                except IndexError:
-                    return
+            while (run := queue.take()) is not None:
                 if pool is None:
                     # spawn: forked children of a process that has used OpenMP or CUDA hang
                     context = multiprocessing.get_context("spawn")
                     pool = ProcessPoolExecutor(1, context, initializer=_start_worker, initargs=start)
                 error = pool.submit(_worker, run, out, data_root).exception()
                 if isinstance(error, KeyboardInterrupt):
-                    waiting.clear()
                     raise error
                 if isinstance(error, BrokenProcessPool):
                     pool, error = None, RuntimeError("its process was killed, perhaps for lack of memory")
-                finished(run, error)
+                queue.finished(run, error)
         finally:
+            queue.stop()  # nothing, unless this slot was interrupted
             if pool is not None:
                 pool.shutdown(wait=False, cancel_futures=True)
 
@@ -224,13 +247,11 @@ def _in_processes(runs: list[Run], out: Path, data_root: Path | None, jobs: int,
             for done in [slots.submit(slot, number) for number in range(jobs)]:
                 done.result()
         except BaseException:  # Ctrl-C ends the runs at work, which go on from their checkpoints next time
-            waiting.clear()
+            queue.stop()
             raise
 
 
-def _on_cluster(
-    runs: list[Run], out: Path, data_root: Path | None, cluster: dict[str, str], log: Callable, finished: Callable
-) -> None:
+def _on_cluster(queue: _Queue, out: Path, data_root: Path | None, cluster: dict[str, str], log: Callable) -> None:
     try:
         import submitit
     except ImportError:
@@ -242,8 +263,9 @@ def _on_cluster(
         executor.update_parameters(**options)
     except (NameError, RuntimeError, ValueError, TypeError) as error:
         raise UserError(f"--cluster: {' '.join(str(error).split())}") from None
-    with executor.batch():
-        submitted = [executor.submit(execute, run, out, data_root) for run in runs]
-    log(f"{len(submitted)} jobs submitted; their logs are in {logs}")
-    for run, job in zip(runs, submitted, strict=True):
-        finished(run, job.exception())
+    while runs := queue.take_all():
+        with executor.batch():
+            submitted = [executor.submit(execute, run, out, data_root) for run in runs]
+        log(f"{len(submitted)} jobs submitted; their logs are in {logs}")
+        for run, job in zip(runs, submitted, strict=True):
+            queue.finished(run, job.exception())

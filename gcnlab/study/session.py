@@ -136,9 +136,12 @@ class Session:
 
     def train_open_question(self) -> None:
         """Train what is missing of the trials of :mod:`gcnlab.study.open_question`, and measure all."""
-        seeds = list(range(self.seeds))
-        self._train(open_question.runs(self.profile, seeds))
-        for seed in seeds:
+        self._train(open_question.runs(self.profile, list(range(self.seeds))))
+        self.measure_trials()
+
+    def measure_trials(self) -> None:
+        """Measure the finished trials of all seeds."""
+        for seed in range(self.seeds):
             for trial in open_question.TRIALS:
                 open_question.measure(trial, self.profile, seed, self.out, self.data_root)
 
@@ -175,16 +178,8 @@ class Session:
         return in_paper_form(self.frame(name), labels)
 
     def label(self, records: list[dict[str, Any]]) -> str:
-        """The profile's name, and whether its data are only a part of the official ones.
-
-        Drawn street scenes score the classes that are drawn, and are whole.
-        """
-
-        def is_part(record: dict[str, Any]) -> bool:
-            spec = Run.from_config(record["config"]).data
-            return record["data"]["subset"] and (spec.source.default_root is None or spec.classes is None)
-
-        return self.profile.name + ", subset" * any(map(is_part, records))
+        """The profile's name, and whether its data are only a part of the official ones."""
+        return self.profile.name + ", subset" * any(map(variants.is_subset, records))
 
     def verdicts(self, *ids: int) -> pd.DataFrame:
         """Verdicts on the paper's claims (all by default) from the committed study and from the user's own run.

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from gcnlab import paper
+from gcnlab import data, paper
 from gcnlab.errors import UserError
 from gcnlab.study.profiles import Profile
 from gcnlab.study.run import Run
@@ -75,11 +75,13 @@ class Variant:
         return replace(template, head=self.head, k=self.k, m=m, refine=self.refine, seed=seed)
 
 
-def check_tables(names: list[str]) -> list[str]:
-    """``names`` without duplicates; ``UserError`` for one that is no table of this study, nor ``pretraining``."""
+def check_tables(names: list[str], *also: str) -> list[str]:
+    """``names`` without duplicates; ``UserError`` for one that is no table of this study, ``pretraining``, or
+    ``also`` known."""
+    known = (*TABLES, PRETRAINING, *also)
     for name in names:
-        if name not in (*TABLES, PRETRAINING):
-            raise UserError(f"unknown table {name!r}; choose one of {', '.join(TABLES)}, or {PRETRAINING}")
+        if name not in known:
+            raise UserError(f"unknown table {name!r}; choose one of {', '.join(known)}")
     return list(dict.fromkeys(names))
 
 
@@ -124,6 +126,11 @@ def _run_of(record: dict[str, Any]) -> Run:
     except (UserError, ValueError) as error:
         raise UserError(f"record {record['name']}-{record['key']}.json: {error}; delete it, or use the version of "
                         "gcnlab that wrote it") from None  # fmt: skip
+
+
+def is_subset(record: dict[str, Any]) -> bool:
+    """Whether ``record`` is of a part of the official data only."""
+    return data.is_subset(_run_of(record).data, record["metrics"]["counts"])
 
 
 def current_records(profile: Profile, records: list[dict[str, Any]]) -> list[dict[str, Any]]:
