@@ -2,7 +2,8 @@
 
 A square of pixels changes a square of each feature map, the larger the deeper. Each part of the backbone is run on
 that square and the cells around it that it reads; all other cells are those of the known image. Of what has changed,
-only what the watched score can depend on is followed. Both are exact: no cell is left out that matters.
+only what the watched score can depend on is followed, and of the score maps only that part is made. All this is exact:
+no cell is left out that matters.
 """
 
 from copy import deepcopy
@@ -37,6 +38,9 @@ def positive_twin(model: nn.Module) -> nn.Module:
     return twin
 
 
+_Box = tuple[int, int, int, int]  # top, bottom, left, right
+
+
 class ChangedTaps:
     """How much one score of a segmenter falls when squares of ``image`` are replaced.
 
@@ -52,45 +56,54 @@ class ChangedTaps:
 
     def __init__(self, model: nn.Module, image: Tensor, point: tuple[int, int], class_id: int):
         self.model, self.parts = model, model.backbone.parts()
-        self.size, self.point, self.class_id = tuple(image.shape[-2:]), point, class_id
+        self.size, self.class_id = tuple(image.shape[-2:]), class_id
         self.maps = [self._padded(image)]
         for part in self.parts:
             self.maps.append(part(self.maps[-1]))
-        twin, self.steps, self.reach = _structure(model)
-        self.field, self.needed = self._needed(twin)
-        self.weights = self._weights() if model.is_linear_after_the_backbone else None
-        self.score = None if self.weights else self._decoded(self.maps[1:])
+        twin, self.steps, self.reach, margins = _structure(model)
+        self.field, self.needed, (top, bottom, left, right) = self._needed(twin, point)
+        # Of each head only a part of the score map is needed, and for that a part of the tap: boxes in cells.
+        self.score_boxes = [(top // s, bottom // s, left // s, right // s) for s in model.backbone.strides]
+        self.tap_boxes = [
+            (max(0, t - before), min(m.shape[2], b + after), max(0, le - before), min(m.shape[3], r + after))
+            for (t, b, le, r), m, (before, after) in zip(self.score_boxes, self.maps[1:], margins, strict=True)
+        ]
+        self.place = (point[0] - top, point[1] - left)
+        self.score = self._score([tap[..., t:b, le:r] for tap, (t, b, le, r) in
+                                  zip(self.maps[1:], self.tap_boxes, strict=True)])  # fmt: skip
 
     def _padded(self, image: Tensor) -> Tensor:
         coarsest = self.model.backbone.strides[-1]
         height, width = self.size
         return F.pad(self.model.normalize(image[None]), (0, -width % coarsest, 0, -height % coarsest))
 
-    def _decoded(self, taps: list[Tensor]) -> Tensor:
-        return self.model.decode(taps, self.size)[:, self.class_id, self.point[0], self.point[1]]
-
-    def _needed(self, twin: nn.Module) -> tuple[Tensor, list[tuple[int, int, int, int]]]:
-        """The pixels on which the score can depend, bool (H, W), and per tap the box of all such cells."""
+    def _needed(self, twin: nn.Module, point: tuple[int, int]) -> tuple[Tensor, list[_Box], _Box]:
+        """The pixels on which the score can depend, bool (H, W); per tap the box of all such cells; and one box in
+        pixels, of whole cells of every tap, that holds the cells of all heads' score maps on which it can depend."""
         pixels = torch.ones(1, 3, *self.size, dtype=torch.double, requires_grad=True)
         with torch.enable_grad():
             taps = twin.taps(pixels)
-            score = twin.decode(taps, self.size)[..., self.point[0], self.point[1]].sum()
-            gradient, *gradients = torch.autograd.grad(score, [pixels, *taps])
-        field = gradient[0].ne(0).any(0)
-        boxes = []
-        for gradient in gradients:
-            used = gradient[0].ne(0).any(0)
-            rows, columns = used.any(1).nonzero()[:, 0], used.any(0).nonzero()[:, 0]
-            boxes.append((int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1))
-        return field, boxes
+            scores = [head(tap) for head, tap in zip(twin.heads, taps, strict=True)]
+            score = twin.merge(scores)[..., point[0], point[1]].sum()
+            gradient, *gradients = torch.autograd.grad(score, [pixels, *taps, *scores])
+        boxes = [_box(gradient[0].ne(0).any(0)) for gradient in gradients]
+        strides = self.model.backbone.strides
+        in_pixels = [[edge * s for edge in box] for box, s in zip(boxes[len(taps) :], strides, strict=True)]
+        tops, bottoms, lefts, rights = zip(*in_pixels, strict=True)
+        first = (min(edges) // strides[-1] * strides[-1] for edges in (tops, lefts))
+        end = (-(-max(edges) // strides[-1]) * strides[-1] for edges in (bottoms, rights))
+        (top, left), (bottom, right) = first, end
+        return gradient[0].ne(0).any(0), boxes[: len(taps)], (top, bottom, left, right)
 
-    def _weights(self) -> list[Tensor]:
-        """Without boundary refinement the score is linear in the taps: its gradient by them."""
-        with torch.enable_grad():
-            taps = [torch.zeros_like(tap).requires_grad_() for tap in self.maps[1:]]
-            return list(torch.autograd.grad(self._decoded(taps)[0], taps))
+    def _score(self, taps: list[Tensor]) -> Tensor:
+        """The watched score, (N,), of the parts of the taps that are needed."""
+        scores = []
+        for head, tap, inner, outer in zip(self.model.heads, taps, self.score_boxes, self.tap_boxes, strict=True):
+            top, left = inner[0] - outer[0], inner[2] - outer[2]
+            scores.append(head(tap)[..., top : top + inner[1] - inner[0], left : left + inner[3] - inner[2]])
+        return self.model.merge(scores)[:, self.class_id, *self.place]
 
-    def __call__(self, hidden: Tensor, boxes: list[tuple[int, int, int, int]], window: int) -> Tensor:
+    def __call__(self, hidden: Tensor, boxes: list[_Box], window: int) -> Tensor:
         """The falls (original − changed score), (N,), when each box (top, bottom, left, right) shows ``hidden``.
 
         Args:
@@ -102,24 +115,18 @@ class ChangedTaps:
         patches = _cut(before, starts, (window, window))
         for patch, (top, bottom, left, right), r, c in zip(patches, boxes, *starts, strict=True):
             patch[:, top - r : bottom - r, left - c : right - c] = after[0, :, top:bottom, left:right]
-        extent = (window, window)
-        fall = patches.new_zeros(len(boxes))
-        changed = []
+        taps = []
         for level, part in enumerate(self.parts):
-            patches, starts, extent = self._advance(level, part, patches, starts, extent)
-            if self.weights:
-                known, weight = (_cut(m[level], starts, extent) for m in (self.maps[1:], self.weights))
-                fall += ((known - patches) * weight).sum((1, 2, 3))
-            else:
-                tap = self.maps[level + 1].repeat(len(boxes), 1, 1, 1)
-                for one, patch, r, c in zip(tap, patches, *starts, strict=True):
-                    one[:, r : r + extent[0], c : c + extent[1]] = patch
-                changed.append(tap)
-        return fall if self.weights else self.score - self._decoded(changed)
+            patches, starts = self._advance(level, part, patches, starts)
+            top, bottom, left, right = self.tap_boxes[level]
+            tap = self.maps[level + 1][..., top:bottom, left:right].repeat(len(boxes), 1, 1, 1)
+            _paste(patches, starts, tap, [[top] * len(boxes), [left] * len(boxes)])
+            taps.append(tap)
+        return self.score - self._score(taps)
 
     def _advance(
-        self, level: int, part: nn.Module, patches: Tensor, starts: list[list[int]], extent: tuple[int, int]
-    ) -> tuple[Tensor, list[list[int]], tuple[int, int]]:
+        self, level: int, part: nn.Module, patches: Tensor, starts: list[list[int]]
+    ) -> tuple[Tensor, list[list[int]]]:
         """From the changed squares of one map to those of the next, all squares of one size."""
         known, step, (before, after) = self.maps[level], self.steps[level], self.reach[level]
         out_starts, out_extent, crop_starts, crop_extent = [], [], [], []
@@ -127,7 +134,7 @@ class ChangedTaps:
             cells = known.shape[2 + axis] // step
             low, high = self.needed[level][2 * axis : 2 * axis + 2]
             # Cell i reads the inputs i·step − before … i·step + after.
-            count = min((extent[axis] - 1 + before + after) // step + 1, high - low)
+            count = min((patches.shape[2 + axis] - 1 + before + after) // step + 1, high - low)
             out = _clamped([-((after - s) // step) for s in starts[axis]], low, high - count)
             ahead, behind = -(-before // step), after // step
             total = min(count + ahead + behind, cells)
@@ -136,35 +143,43 @@ class ChangedTaps:
             crop_starts.append([step * s for s in _clamped([o - ahead for o in out], 0, cells - total)])
             crop_extent.append(step * total)
         crops = _cut(known, crop_starts, tuple(crop_extent))
-        for crop, patch, *corner in zip(crops, patches, *starts, *crop_starts, strict=True):
-            here, there = [], []
-            for axis in (0, 1):
-                first = max(corner[axis], corner[axis + 2])
-                end = max(first, min(corner[axis] + extent[axis], corner[axis + 2] + crop_extent[axis]))
-                here.append(slice(first - corner[axis + 2], end - corner[axis + 2]))
-                there.append(slice(first - corner[axis], end - corner[axis]))
-            crop[:, here[0], here[1]] = patch[:, there[0], there[1]]
+        _paste(patches, starts, crops, crop_starts)
         places = [
             [o - c // step for o, c in zip(*pair, strict=True)] for pair in zip(out_starts, crop_starts, strict=True)
         ]
-        return (
-            _cut(part(crops.contiguous(memory_format=torch.channels_last)), places, tuple(out_extent)),
-            out_starts,
-            tuple(out_extent),
-        )
+        changed = part(crops.contiguous(memory_format=torch.channels_last))
+        return _cut(changed, places, tuple(out_extent)), out_starts
 
 
 @lru_cache(maxsize=1)  # of one model many points are looked at, and none of this depends on its weights
-def _structure(model: nn.Module) -> tuple[nn.Module, list[int], list[tuple[int, int]]]:
-    """The positive twin of ``model``, and the stride and the reach of each part of its backbone."""
-    twin = positive_twin(model)
+def _structure(model: nn.Module) -> tuple[nn.Module, list[int], list[tuple[int, int]], list[tuple[int, int]]]:
+    """The positive twin of ``model``, the stride and the reach of each part of its backbone, the reach of each head."""
+    twin, channels = positive_twin(model), model.backbone.channels
     steps = [coarse // fine for fine, coarse in pairwise((1, *model.backbone.strides))]
-    channels = (3, *model.backbone.channels)
-    return twin, steps, [_reach(p, c, s) for p, c, s in zip(twin.backbone.parts(), channels, steps, strict=False)]
+    parts = [_reach(*each) for each in zip(twin.backbone.parts(), (3, *channels[:-1]), steps, strict=True)]
+    return twin, steps, parts, [_reach(head, c, 1) for head, c in zip(twin.heads, channels, strict=True)]
 
 
 def _clamped(values: list[int], low: int, high: int) -> list[int]:
     return [min(max(value, low), high) for value in values]
+
+
+def _box(used: Tensor) -> _Box:
+    """Around all that is true in ``used`` (H, W)."""
+    rows, columns = used.any(1).nonzero()[:, 0], used.any(0).nonzero()[:, 0]
+    return int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
+
+
+def _paste(patches: Tensor, starts: list[list[int]], maps: Tensor, origins: list[list[int]]) -> None:
+    """Write each patch, which lies at ``starts``, into its map, which begins at ``origins``, as far as it reaches."""
+    for patch, target, *corner in zip(patches, maps, *starts, *origins, strict=True):
+        here, there = [], []
+        for axis in (0, 1):
+            first = max(corner[axis], corner[axis + 2])
+            end = max(first, min(corner[axis] + patch.shape[1 + axis], corner[axis + 2] + target.shape[1 + axis]))
+            here.append(slice(first - corner[axis + 2], end - corner[axis + 2]))
+            there.append(slice(first - corner[axis], end - corner[axis]))
+        target[:, *here] = patch[:, *there]
 
 
 def _cut(maps: Tensor, starts: list[list[int]], extent: tuple[int, int]) -> Tensor:

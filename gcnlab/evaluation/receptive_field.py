@@ -86,7 +86,7 @@ def occlusion_falls(
     rows, columns = _windows(height, window, stride), _windows(width, window, stride)
     image = image.to(_device(model))
     with _evaluating(model), torch.no_grad():
-        drop = ChangedTaps(model, image, (row, column), class_id) if hasattr(model, "decode") else None
+        drop = ChangedTaps(model, image, (row, column), class_id) if hasattr(model, "merge") else None
     field = torch.ones(height, width, dtype=torch.bool) if drop is None else drop.field
     todo = [(i, j) for i, r in enumerate(rows) for j, c in enumerate(columns) if field[slice(*r), slice(*c)].any()]
     if log is not None:

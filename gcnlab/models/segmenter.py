@@ -80,28 +80,23 @@ class Segmenter(nn.Module):
                     module.eval()
         return self
 
-    @property
-    def is_linear_after_the_backbone(self) -> bool:
-        """Whether :meth:`decode` is a linear function of the taps: without boundary refinement."""
-        return not any(isinstance(module, BoundaryRefinement) for module in self.modules())
-
     def taps(self, images: Tensor) -> list[Tensor]:
         """The backbone's feature maps of padded ``images``, from fine to coarse."""
         height, width = images.shape[-2:]
         coarsest = self.backbone.strides[-1]
         return self.backbone(F.pad(self.normalize(images), (0, -width % coarsest, 0, -height % coarsest)))
 
-    def decode(self, taps: list[Tensor], size: tuple[int, int]) -> Tensor:
-        """Score map ``(N, num_classes, *size)`` of the feature maps of an image of ``size``."""
-        height, width = size
-        scores = self.refine_heads[-1](self.heads[-1](taps[-1]))
-        for level in range(len(taps) - 2, -1, -1):
-            finer = self.refine_heads[level](self.heads[level](taps[level]))
-            scores = self.refine_sums[level](finer + self.upsample[level](scores))
-        return self.to_full_size(scores)[..., :height, :width]
+    def merge(self, scores: list[Tensor]) -> Tensor:
+        """The score map at the size of the padded image from those of the four heads, fine to coarse."""
+        merged = self.refine_heads[-1](scores[-1])
+        for level in range(len(scores) - 2, -1, -1):
+            merged = self.refine_sums[level](self.refine_heads[level](scores[level]) + self.upsample[level](merged))
+        return self.to_full_size(merged)
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.decode(self.taps(images), tuple(images.shape[-2:]))
+        height, width = images.shape[-2:]
+        scores = [head(tap) for head, tap in zip(self.heads, self.taps(images), strict=True)]
+        return self.merge(scores)[..., :height, :width]
 
 
 def build_segmenter(head: str, k: int | None = None, m: int | None = None, refine: bool = False,
