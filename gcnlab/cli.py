@@ -59,14 +59,12 @@ def _run(options: argparse.Namespace) -> int:
     failures = runner.run_all(wanted, session.out, session.data_root, session.jobs, cluster=cluster)
     for failure in failures:
         print(f"failed: {failure}", file=sys.stderr)
-    if failures:
-        return 1
-    if _FIELDS in names:
+    if _FIELDS in names and not failures:
         session.measure(*measurements.THOROUGH)
     if _OPEN_QUESTION in names:
         session.measure_trials()
         print(open_question.answer(session.trials()))
-    return 0
+    return 1 if failures else 0
 
 
 def _notebooks(options: argparse.Namespace) -> int:
@@ -82,6 +80,7 @@ def _notebooks(options: argparse.Namespace) -> int:
     except UserError as error:
         raise UserError(f"{error} (nothing was started; --only leaves notebooks out)") from None
     # All together, which fills every core; the notebooks then find their runs complete.
+    runs = [run for run in runs if run not in runner.without_backend(runs)]  # their notebook says so
     failures = runner.run_all(runs, session.out, session.data_root, session.jobs)
     if failures:
         raise notebooks.NotebookFailed("; ".join(failures))
@@ -202,8 +201,9 @@ def _data(options: argparse.Namespace) -> int:
 def _predictor(options: argparse.Namespace):
     from gcnlab.study import prediction
 
+    predictor = prediction.Predictor(prediction.find_record(options.run, options.runs), options.runs)
     runner.check_writable(options.out)
-    return prediction.Predictor(prediction.find_record(options.run, options.runs), options.runs)
+    return predictor
 
 
 def _predict(options: argparse.Namespace) -> int:

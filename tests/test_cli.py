@@ -245,7 +245,7 @@ def test_runs_train_without_jupyter(call, tmp_path):
     )
     done = python("-c", program, "run", "5", "--profile", "smoke", "--out", tmp_path)
     assert done.returncode == 0 and done.stderr == "", done.stderr
-    assert done.stdout.splitlines()[0] == "3 runs: 0 complete, 4 to train (1 of them pre-training)"
+    assert done.stdout.splitlines()[0] == "3 runs: 0 complete, 4 to train (1 of them because others start from them)"
     assert len(list((tmp_path / "smoke" / "runs").glob("*.json"))) == 4
     code, out, _ = call("status", "--profile", "smoke", "--out", tmp_path)
     assert code == 0 and out.splitlines()[-1].startswith("4 of 40 runs complete")

@@ -91,11 +91,11 @@ def test_the_smaller_object_lies_on_top(tmp_path, order):
 def test_a_crowd_is_void_but_for_the_single_objects_on_it(tmp_path, order):
     objects = [
         box(PERSON, 2, 2, 12, 12, crowd=1), box(CAT, 0, 0, 18, 8), box(PERSON, 3, 10, 2, 2),
-        box(TRUCK, 4, 4, 9, 9), box(TRUCK, 16, 10, 3, 3, crowd=1),
+        box(TRUCK, 4, 4, 9, 9), box(TRUCK, 16, 10, 3, 3, crowd=1), box(TRUCK, 1, 1, 2, 2),
     ]  # fmt: skip
     write_coco(tmp_path, objects[::order])
     expected = painted((VOID, (2, 14), (2, 14)), (8, (0, 8), (0, 18)), (15, (10, 12), (3, 5)))
-    assert np.array_equal(labels(tmp_path)[0], expected), "the crowd lies below, trucks are no class"
+    assert np.array_equal(labels(tmp_path)[0], expected), "the crowd lies below; trucks, also on a cat, are ignored"
 
 
 def test_images_without_a_single_object_of_a_class_are_left_out(tmp_path):
@@ -162,13 +162,40 @@ def test_the_fingerprint_follows_every_object_but_not_the_spelling_of_the_file(t
 
 
 def test_checking_coco(tmp_path):
-    write_coco(tmp_path, [box(PERSON, 0, 0, 5, 4), box(CAT, 8, 8, 4, 4, crowd=1)], [box(TRUCK, 0, 0, 3, 3)])
+    write_coco(tmp_path, [box(PERSON, 0, 0, 5, 4), box(CAT, 8, 8, 4, 4, crowd=1)], [box(TRUCK, 0, 0, 3, 3)], [])
     report = check("coco", tmp_path)
     assert report["splits"] == {"train": {"images": 1, "official": 99_310}} and not report["complete"]
+    assert report["unused"] == 2
     assert report["labels"] == {0: 320 - 20 - 16, 15: 20, VOID: 16} and report["largest"] == 20
     text = describe(report)
-    assert "1 images of 99310 official: a subset" in text and "255 void           5.00 %" in text
+    assert "1 images of 99310 in the paper: a subset" in text and "classes is on them: 2 images" in text
+    assert "overlap" not in text, "there is no val"
+    assert "1 images of 0 in the paper: 1 more" in describe(
+        report | {"splits": {"train": {"images": 1, "official": 0}}}
+    )
+    assert "255 void           5.00 %" in text
     assert "without a pixel: aeroplane, bicycle, bird" in text and "sheep" in text and "background," not in text
+
+
+def test_images_that_show_no_class_are_counted_and_none_at_all_is_an_error(tmp_path, caught):
+    write_coco(tmp_path, [box(TRUCK, 0, 0, 3, 3)], [])
+    assert coco.unused(tmp_path, voc.CLASSES) == 2
+    with pytest.raises(UserError) as info:
+        check("coco", tmp_path)
+    assert "train split has no images" in caught(info)
+
+
+def test_a_listed_part_without_its_images_is_no_part_unless_it_is_the_only_one(tmp_path, caught):
+    """The archive of annotations holds train and val; images of val need not be there."""
+    for part in ("train2017", "val2017"):
+        write_coco(tmp_path, [box(PERSON, 3, 3, 2, 2)], part=part, place=f"coco/{part}")
+    shutil.rmtree(tmp_path / "coco/val2017")
+    assert [s.name for s in coco.samples(tmp_path, voc.CLASSES)] == ["train2017_1"]
+    shutil.rmtree(tmp_path / "coco/train2017")
+    coco._part.cache_clear()
+    with pytest.raises(UserError) as info:
+        coco.samples(tmp_path, voc.CLASSES)
+    assert "train2017.zip" in caught(info)
 
 
 # --- faults --------------------------------------------------------------------------------------
@@ -188,6 +215,7 @@ def rewrite(**changes):
     (rewrite(annotations=[{"id": 1}]), ["{annotations}", "'category_id'", "copy it again"]),
     (rewrite(annotations=[box(91, 0, 0, 1, 1)]), ["{annotations}", "91", "copy it again"]),
     (rewrite(images=[]), ["{annotations}", "7", "copy it again"]),
+    (rewrite(images=[{"id": 7, "file_name": "a.jpg", "height": -16, "width": 20}]), ["{annotations}", "20×-16"]),
     (lambda path: path.unlink(), ["{annotations} is missing", "unpack COCO's annotations"]),
     (lambda path: shutil.rmtree(path.parents[1] / "train2017"), ["{images} is missing", "train2017.zip"]),
     (lambda path: shutil.rmtree(path.parents[1]), ["{images} is missing", "train2017.zip"]),

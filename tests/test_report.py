@@ -14,7 +14,7 @@ from test_tables import made
 
 from gcnlab import paper
 from gcnlab.errors import UserError
-from gcnlab.study import diagrams, pictures, plots, profiles, report, results, step_plots, variants
+from gcnlab.study import diagrams, pictures, plots, profiles, report, results, step_plots, variants, views
 from gcnlab.study.run import Run
 from gcnlab.study.session import Session
 
@@ -25,8 +25,8 @@ FIGURES = {
     *("figure1", "figure2", "figure4", "table1", "table1-gain", "table2", "table3", "table4", "table5"),
     *("figure5", "table6", "table7", "table9", "boundary-distance", "curves", "overview"),
 }
-MEASURED = ["fields", "fields-sizes", "trials"]  # where trained networks were measured
-PICTURES = ["examples", "table7-figure6", "table9-figure7"]  # of a profile's own images
+MEASURED = ["fields", "fields-objects", "fields-sizes", "trials"]  # where trained networks were measured
+PICTURES = ["examples", "table7-figure6", "table9-figure7", "fields-figure3"]  # of a profile's own images
 TABLES = {f"table{i}.{kind}" for i in variants.TABLES for kind in ("csv", "md")} | {
     *("table8.md", "table10.md", "table11.md"),
     "claims.md",
@@ -192,7 +192,7 @@ def test_photographs_are_never_drawn_into_a_report(monkeypatch, tmp_path):
     def drawn(profile):
         return [name for name, _, _ in report.figures(Session(profile, out=tmp_path))]
 
-    for module in (diagrams, pictures, plots, step_plots):
+    for module in (diagrams, pictures, plots, step_plots, views):
         for name, member in vars(module).items():
             if isfunction(member) and member.__module__ == module.__name__:
                 monkeypatch.setattr(module, name, lambda *_, **__: None)
@@ -200,7 +200,9 @@ def test_photographs_are_never_drawn_into_a_report(monkeypatch, tmp_path):
     monkeypatch.setattr(Session, "examples", lambda *_, **__: pytest.fail("photographs in a report"))
     assert set(drawn("photos")) == FIGURES - {"curves", "boundary-distance"}, "these need records"
     monkeypatch.setattr(Session, "examples", lambda *_, **__: {})
-    assert drawn("smoke")[-3:] == PICTURES
+    assert not set(drawn("smoke")) & set(PICTURES), "without weights there are no predictions"
+    monkeypatch.setattr(Session, "has_examples", lambda *_: True)
+    assert drawn("smoke")[-len(PICTURES) :] == PICTURES
 
 
 # --- Markdown ------------------------------------------------------------------------------------

@@ -1,9 +1,11 @@
 """Many runs: their order, faults, interruptions, several processes. What is finished is never lost or repeated."""
 
 import json
+import multiprocessing
 import os
 import pickle
 import shutil
+import signal
 import threading
 import time
 from collections import namedtuple
@@ -283,10 +285,54 @@ def test_two_processes_give_the_same_numbers(smoke, tmp_path, monkeypatch):
     monkeypatch.setattr(runner, "_cores", lambda: 1)
     log = []
     assert runner.run_all(smoke.runs, tmp_path, jobs=2, log=log.append) == []
-    assert log[0] == "3 runs: 0 complete, 4 to train (1 of them pre-training)"
+    assert log[0] == "3 runs: 0 complete, 4 to train (1 of them because others start from them)"
     for run in smoke.runs:
         assert record_of(run, tmp_path)["metrics"] == record_of(run, smoke.out)["metrics"]
         assert same_weights(weights_of(run, tmp_path), weights_of(run, smoke.out))
+
+
+@pytest.mark.slow
+def test_a_process_that_is_killed_while_it_waits_costs_no_run(tmp_path, monkeypatch):
+    """As by the kernel, which takes the largest process, when others need memory."""
+    monkeypatch.setattr(runner, "_worker", touching_worker)
+    first, *others = (quick(seed=seed) for seed in range(3))
+    queue = runner._Queue([first, *others], lambda _: None)
+
+    def finished(run, error=None, whole=queue.finished):
+        if run == first:
+            for child in multiprocessing.active_children():
+                child.kill()
+                child.join()
+        whole(run, error)
+
+    monkeypatch.setattr(queue, "finished", finished)
+    runner._in_processes(queue, tmp_path, None, 1)
+    assert queue.failures == {} and len(list(tmp_path.glob("gcn*"))) == 3
+
+
+@pytest.mark.slow
+def test_an_interruption_ends_the_runs_at_work(tmp_path, monkeypatch):
+    monkeypatch.setattr(runner, "_worker", sleeping_worker)
+
+    def interrupt():
+        while len(list(tmp_path.glob("gcn*"))) < 2:
+            time.sleep(0.05)
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+
+    threading.Thread(target=interrupt, daemon=True).start()
+    started = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        runner.run_all([quick(seed=seed) for seed in range(4)], tmp_path, jobs=2, log=lambda _: None)
+    assert time.monotonic() - started < 60 and len(list(tmp_path.glob("gcn*"))) == 2, "nobody waited for their end"
+
+
+def touching_worker(run, out, data_root):
+    (out / run.name).touch()
+
+
+def sleeping_worker(run, out, data_root):
+    (out / run.name).touch()
+    time.sleep(600)
 
 
 def deadly_worker(run, out, data_root):

@@ -98,15 +98,16 @@ def test_images_of_another_size_are_not_cityscapes(tmp_path, caught):
     for use in (partial(check, "cityscapes"), partial(catalog.load, DataSpec("cityscapes", side=2048), "val")):
         with pytest.raises(UserError) as info:
             use(data_root=tmp_path)
-        assert "leftImg8bit.png is 128×64, not 2048×1024: use the original images" in caught(info)
+        assert "leftImg8bit.png is 128×64, not 2048×1024: use the images of that size" in caught(info)
 
 
 # --- CamVid --------------------------------------------------------------------------------------
 
 
 @pytest.fixture
-def drive(tmp_path):
+def drive(tmp_path, monkeypatch):
     """CamVid's layout with 3, 1 and 2 images of 24×20. Pixels hold row and column, labels a function of them."""
+    monkeypatch.setitem(sources.SOURCES, "camvid", replace(sources.SOURCES["camvid"], size=(24, 20)))
     rows, columns = np.mgrid[:20, :24]
     for part, count in (("train", 3), ("val", 1), ("test", 2)):
         for place in (part, f"{part}annot"):
@@ -127,6 +128,17 @@ def test_class_11_of_camvid_is_void(drive, caught):
     with pytest.raises(UserError) as info:
         check("camvid", drive)
     assert str(sample.label) in caught(info) and "[12]" in caught(info)
+
+
+def test_images_of_another_size_are_not_camvid(tmp_path, caught):
+    assert sources.SOURCES["camvid"].size == (480, 360)
+    for part in ("train", "val", "test"):
+        for place, mode in ((part, "RGB"), (f"{part}annot", "L")):
+            (tmp_path / "camvid" / place).mkdir(parents=True)
+            Image.new(mode, (960, 720)).save(tmp_path / "camvid" / place / f"{part}.png")
+    with pytest.raises(UserError) as info:
+        check("camvid", tmp_path)
+    assert "is 960×720, not 480×360" in caught(info)
 
 
 @pytest.mark.parametrize("part", ["train", "trainannot", "val", "testannot"])

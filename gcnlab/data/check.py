@@ -10,6 +10,7 @@ import numpy as np
 from gcnlab.data.catalog import DataSpec, check_pair, fingerprint
 from gcnlab.data.readers import read_image
 from gcnlab.data.sources import SOURCES, ClassFolders, Source, classification_samples
+from gcnlab.data.transforms import VOID
 from gcnlab.errors import UserError
 
 
@@ -17,12 +18,12 @@ def check(name: str, data_root: Path | None = None) -> dict[str, Any]:
     """Read every image and label of data set ``name``.
 
     Returns:
-        ``root``, ``splits`` (images found and official count of each), ``complete`` (all counts are official),
-        ``test`` (images without labels, where there is a test server),
-        ``overlap`` (names in train and val; of classification data, the same bytes), ``largest`` (longest image side
-        in pixels), ``fingerprint``; of segmentation data also ``left_out`` (names of SBD that are in val and so not in
-        train) and ``labels`` (pixels per label value over train and val); of classification data ``per_class`` (images
-        of each split's smallest and largest class).
+        ``root``, ``splits`` (images found and official count of each), ``complete`` (no count is lower), ``unused``
+        (images of COCO that show no object of the classes), ``test`` (images without labels, where there is a test
+        server), ``overlap`` (names in train and val; of classification data, the same bytes), ``largest`` (longest
+        image side in pixels), ``fingerprint``; of segmentation data also ``left_out`` (names of SBD that are in val and
+        so not in train) and ``labels`` (pixels per label value over train and val); of classification data
+        ``per_class`` (images of each split's smallest and largest class).
 
     Raises:
         UserError: unknown name, missing folder or list, or the first file that is missing, damaged or no label.
@@ -40,22 +41,23 @@ def check(name: str, data_root: Path | None = None) -> dict[str, Any]:
         "name": name,
         "root": str(root),
         "splits": splits,
-        "complete": all(entry["images"] == entry["official"] for entry in splits.values()),
+        "complete": all(entry["images"] >= entry["official"] for entry in splits.values()),
     }
+    if getattr(source, "unused", None) is not None:
+        report["unused"] = source.unused(root)
     if getattr(source, "test", None) is not None:
         try:
             report["test"] = {"images": len(source.test(root)), "official": source.official_test}
         except UserError:  # not needed for any table
             report["test"] = {"images": 0, "official": source.official_test}
+    for split in report["splits"]:
+        if not found[split]:
+            raise UserError(f"the {split} split has no images (of these classes): check its lists and folders")
     details = _classes if isinstance(source, ClassFolders) else _labels
     return report | details(source, found) | {"fingerprint": fingerprint(spec, data_root)}
 
 
 def _classes(source: ClassFolders, found: dict[str, list]) -> dict[str, Any]:
-    empty = [split for split, listed in found.items() if not listed]
-    if empty:
-        raise UserError(f"the {empty[0]} split has no images: unpack the archive again")
-
     def read(sample: tuple[Path, int]) -> tuple[int, bytes, str]:
         path, _ = sample
         size = max(read_image(path).size)
@@ -95,15 +97,23 @@ def _labels(source: Source, found: dict[str, list]) -> dict[str, Any]:
 
 def describe(report: dict[str, Any]) -> str:
     """A check's result for reading."""
-    classes = SOURCES[report["name"]].classes
+    source = SOURCES[report["name"]]
+    classes = source.classes
     lines = [f"{report['name']} at {report['root']}"]
     for split, entry in report["splits"].items():
-        verdict = "complete" if entry["images"] == entry["official"] else "a subset: results will say so"
-        lines.append(f"  {split:<9} {entry['images']:>6} images of {entry['official']} official: {verdict}")
+        more = entry["images"] - entry["official"]
+        verdict = "a subset: results will say so" if more < 0 else "complete" if more == 0 else f"{more} more"
+        official = getattr(source, "official", "official")
+        lines.append(f"  {split:<9} {entry['images']:>6} images of {entry['official']} {official}: {verdict}")
+    if "unused" in report:
+        lines.append(
+            f"  not used of COCO, because no single object of the classes is on them: {report['unused']} images"
+        )
     if "test" in report:
         lines.append("  test      {images:>6} images of {official} official, without labels".format(**report["test"]))
-    overlap = report["overlap"]
-    lines.append(f"  overlap of train and val: {', '.join(overlap[:5]) if overlap else 'none'}")
+    if "val" in report["splits"]:
+        overlap = report["overlap"]
+        lines.append(f"  overlap of train and val: {', '.join(overlap[:5]) if overlap else 'none'}")
     if "per_class" in report:
         lines.append(
             f"  {len(classes)} classes; largest side {report['largest']} pixels; images per class: "
@@ -115,7 +125,7 @@ def describe(report: dict[str, Any]) -> str:
     total = sum(report["labels"].values())
     lines.append(f"  largest side {report['largest']} pixels; labels:")
     for value, count in report["labels"].items():
-        name = "void" if value == 255 else classes[value]
+        name = "void" if value == VOID else classes[value]
         lines.append(f"    {value:>3} {name:<12} {100 * count / total:6.2f} % of pixels")
     missing = [name for value, name in enumerate(classes) if value not in report["labels"]]
     lines.append(f"  classes without a pixel: {', '.join(missing) or 'none'}")

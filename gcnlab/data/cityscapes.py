@@ -7,6 +7,7 @@
 from pathlib import Path
 
 from gcnlab.data.readers import Sample
+from gcnlab.data.transforms import VOID
 from gcnlab.errors import UserError
 
 SIZE = (2048, 1024)  # width, height
@@ -19,7 +20,6 @@ LABEL_IDS = {
     "truck": 27, "bus": 28, "train": 31, "motorcycle": 32, "bicycle": 33,
 }  # fmt: skip
 CLASSES = tuple(LABEL_IDS)
-VOID = 255
 TRAIN_IDS = dict.fromkeys(range(34), VOID) | {label_id: i for i, label_id in enumerate(LABEL_IDS.values())}
 
 LAYOUT = """expected below the data root:

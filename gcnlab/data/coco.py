@@ -6,7 +6,7 @@ the parts are those that are there of train2014, val2014, train2017 and val2017 
 From objects to a label map:
 
 - Categories are matched with VOC's classes by name; six are spelled differently. An object of another category is
-  background.
+  ignored: what it covers keeps the class that lies below, or background.
 - Where objects overlap, the smaller one (by COCO's ``area``) lies on top: it would else vanish in what surrounds it.
 - A crowd (``iscrowd`` = 1) of a class is void, but for single objects on it: its mask covers the gaps in the crowd.
 - Used are images with at least one single object of the classes.
@@ -93,16 +93,26 @@ def part_samples(root: Path, part: str, classes: Sequence[str]) -> list[CocoSamp
 
     Raises ``UserError`` if the annotation file or the image folder is missing, or the file is damaged.
     """
-    return _part_samples(root, part, tuple(classes))
+    return _part(root, part, tuple(classes))[0]
+
+
+def _annotations(root: Path, part: str) -> Path:
+    return root / "coco" / "annotations" / f"instances_{part}.json"
+
+
+def _folder(root: Path, part: str) -> Path | None:
+    folders = (root / "coco" / part, root / "coco" / "images" / part)
+    return next((folder for folder in folders if folder.is_dir()), None)
 
 
 @cache  # reading the official file takes half a minute
-def _part_samples(root: Path, part: str, classes: tuple[str, ...]) -> list[CocoSample]:
-    path = root / "coco" / "annotations" / f"instances_{part}.json"
-    folders = (root / "coco" / part, root / "coco" / "images" / part)
-    folder = next((folder for folder in folders if folder.is_dir()), None)
+def _part(root: Path, part: str, classes: tuple[str, ...]) -> tuple[list[CocoSample], int]:
+    """The samples, and how many images are listed."""
+    path, folder = _annotations(root, part), _folder(root, part)
     if folder is None:
-        raise UserError(f"{folders[0]} is missing (nor is there {folders[1]}): unpack COCO's {part}.zip there")
+        place = root / "coco"
+        raise UserError(f"{place / part} is missing (nor is there {place / 'images' / part}): unpack COCO's {part}.zip "
+                        "there")  # fmt: skip
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         number = {name: i for i, name in enumerate(classes)}
@@ -112,22 +122,38 @@ def _part_samples(root: Path, part: str, classes: tuple[str, ...]) -> list[CocoS
             if (class_id := category[a["category_id"]]) is not None:
                 found = (class_id, float(a["area"]), bool(a["iscrowd"]), a["segmentation"])
                 objects[a["image_id"]].append(found)
-        return [
+        for image in content["images"]:
+            if min(image["height"], image["width"]) < 1:
+                raise ValueError(f"{image['file_name']} of {image['width']}×{image['height']} pixels")
+        used = [
             CocoSample(Path(image["file_name"]).stem, folder / image["file_name"], path,
                        objects=tuple(objects[image["id"]]), size=(int(image["height"]), int(image["width"])))
             for image in sorted(content["images"], key=lambda image: image["id"])
             if any(not crowd for _, _, crowd, _ in objects[image["id"]])
         ]  # fmt: skip
+        return used, len(content["images"])
     except FileNotFoundError:
         raise UserError(f"{path} is missing: unpack COCO's annotations into {root / 'coco'}") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} is no readable COCO annotation file ({error!r}): copy it again") from None
 
 
+def _parts(root: Path) -> list[str]:
+    """The parts that are there; of one that is listed without its folder of images only if there is no other."""
+    listed = [[part for part in parts if _annotations(root, part).is_file()] for parts in PARTS]
+    for parts in listed:
+        there = [part for part in parts if _folder(root, part) is not None]
+        if there:
+            return there
+    return [*listed[0], *listed[1], PARTS[0][0]][:1]  # reading it says what is missing
+
+
 def samples(root: Path, classes: Sequence[str]) -> list[CocoSample]:
     """All samples of the parts that are there; ``UserError`` if there is none."""
-    for parts in PARTS:
-        there = [p for p in parts if (root / "coco" / "annotations" / f"instances_{p}.json").is_file()]
-        if there:
-            return [sample for part in there for sample in part_samples(root, part, classes)]
-    return part_samples(root, PARTS[0][0], classes)  # which says what is missing
+    return [sample for part in _parts(root) for sample in part_samples(root, part, classes)]
+
+
+def unused(root: Path, classes: Sequence[str]) -> int:
+    """How many images of those parts show no single object of ``classes``, and are left out."""
+    found = (_part(root, part, tuple(classes)) for part in _parts(root))
+    return sum(listed - len(used) for used, listed in found)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import scipy.io
-from PIL import Image
+from PIL import Image, ImageOps
 
 from gcnlab.data.transforms import VOID
 from gcnlab.errors import UserError
@@ -16,11 +16,20 @@ def read_image(path: Path) -> Image.Image:
     """An RGB image; ``UserError`` if the file is missing, truncated or no image."""
     try:
         with Image.open(path) as image:
+            if image.mode[0] in "IF":  # which Pillow would turn white
+                raise UserError(f"{path} has more than 8 bits a channel: save it with 8")
             return image.convert("RGB")
     except FileNotFoundError:
         raise UserError(f"{path} is missing: complete the data set or take its name off the list") from None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise UserError(f"{path} cannot be read as an image ({error}): copy the file again") from None
+
+
+def read_upright(path: Path) -> Image.Image:
+    """A picture of the user's, turned as its camera says. Images of data sets are read as their labels lie."""
+    read_image(path)  # which says what is wrong with it
+    with Image.open(path) as image:
+        return ImageOps.exif_transpose(image).convert("RGB")
 
 
 def read_label(path: Path, num_classes: int, ids: Mapping[int, int] | None = None) -> np.ndarray:
@@ -97,11 +106,13 @@ def _read_mat(path: Path) -> np.ndarray:
 
 
 def read_list(path: Path, remedy: str) -> list[str]:
-    """The non-empty lines of a list file, in order; ``UserError`` with ``remedy`` if it is missing."""
+    """The non-empty lines of a list file, in order; ``UserError`` with ``remedy`` if it is missing or no text."""
     try:
-        return [line.strip() for line in path.read_text().splitlines() if line.strip()]
+        return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     except FileNotFoundError:
         raise UserError(f"{path} is missing: {remedy}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} cannot be read as a list ({error}): copy the file again") from None
 
 
 def class_map(classes: Iterable[int] | None) -> np.ndarray:

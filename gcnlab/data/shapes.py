@@ -23,13 +23,13 @@ import numpy as np
 import scipy.io
 from PIL import Image
 
+from gcnlab.data.transforms import VOID
 from gcnlab.errors import UserError
 
 VERSION = 2  # of the drawing; part of the folder's name
 SIDE = 64  # pixels; a 16×16 top map on the small backbone
 LOBES = (2, 3, 4, 5, 6, 7, 8)
 CLASSES = ("background", *(f"{n} lobes" for n in LOBES))
-VOID = 255
 DIAMETER = (0.1, 0.9)  # of the side, log-uniform
 SINGLE_DIAMETER = (0.3, 0.9)  # of the object in a classification image
 
@@ -150,6 +150,7 @@ def _palette() -> list[int]:
 
 
 PALETTE = _palette()
+COLORS = np.array(PALETTE, np.uint8).reshape(256, 3)
 
 
 def save_jpeg(array: np.ndarray, path: Path) -> None:

@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from gcnlab.data import camvid, cityscapes, coco, shapes, streets, twins, voc
 from gcnlab.data.readers import Sample, read_list
@@ -23,6 +24,8 @@ class Source:
         layout: the folders in full, for messages.
         default_root: generated data know their own place.
         size: (width, height) that every image has, or None if they differ.
+        official: whose counts those are.
+        unused: how many listed images are left out because they show no object, where that can be.
         test: the images without labels of which a test server wants predictions, or None.
         official_test: how many those are.
     """
@@ -34,6 +37,8 @@ class Source:
     layout: str = ""
     default_root: Callable[[], Path] | None = None
     size: tuple[int, int] | None = None
+    official: str = "official"
+    unused: Callable[[Path], int] | None = None
     test: Callable[[Path], list[Path]] | None = None
     official_test: int = 0
 
@@ -108,11 +113,15 @@ def _generated(name: str, sizes: shapes.Sizes, extra: twins.Sizes, street: stree
     coarse = {"coarse": street.coarse, "train": street.coarse + street.fine, "val": street.val}
     own, towns = (lambda: shapes.root(sizes)), (lambda: streets.root(street))
 
-    def voc_like(splits: dict, official: dict) -> Source:
+    def voc_like(splits: dict, official: dict, **more: Any) -> Source:
         def test(_: Path) -> list[Path]:
             return voc.test_images(twins.root(extra))
 
-        return Source(splits, shapes.CLASSES, official, "", default_root=own, test=test, official_test=extra.test)
+        return Source(splits, shapes.CLASSES, official, "", default_root=own, test=test, official_test=extra.test,
+                      **more)  # fmt: skip
+
+    def unused(_: Path) -> int:
+        return coco.unused(twins.root(extra), shapes.CLASSES)
 
     def street_like(splits: dict, official: dict) -> Source:
         return Source(splits, cityscapes.CLASSES, official, "", default_root=towns, size=streets.SIZE,
@@ -121,7 +130,7 @@ def _generated(name: str, sizes: shapes.Sizes, extra: twins.Sizes, street: stree
     return {
         name: voc_like(_VOC_SPLITS, counts),
         f"voc-alone:{name}": voc_like({"train": _voc_train, "val": _voc_val}, {"train": sizes.train, "val": sizes.val}),
-        f"coco+voc:{name}": voc_like(_stage1(lambda _: twins.root(extra), shapes.CLASSES), with_coco),
+        f"coco+voc:{name}": voc_like(_stage1(lambda _: twins.root(extra), shapes.CLASSES), with_coco, unused=unused),
         f"imagenet:{name}": ClassFolders("imagenet", shapes.CLASSES[1:], singles, own),
         f"streets{tail}": street_like(_street_splits(_fine), fine),
         f"coarse:streets{tail}": street_like(_COARSE_SPLITS, coarse),
@@ -134,6 +143,8 @@ _CITYSCAPES = {
     "test": _cityscapes_test, "official_test": 1525,
 }  # fmt: skip
 
+_FROM_COCO = {"official": "in the paper", "unused": lambda root: coco.unused(root, voc.CLASSES)}
+
 # The counts of VOC are those of section 4 of the paper, of SBD those of its release; train is VOC train ∪ SBD − val.
 # That of COCO is what the paper's total of 109,892 leaves for it.
 SOURCES: dict[str, Source | ClassFolders] = {
@@ -144,18 +155,19 @@ SOURCES: dict[str, Source | ClassFolders] = {
     "sbd": Source(_SBD_SPLITS, voc.CLASSES, {"train": 8498, "val": 2857}, "benchmark_RELEASE/", voc.LAYOUT),
     "coco+voc": Source(_stage1(lambda root: root, voc.CLASSES), voc.CLASSES,
                        {"COCO": 99_310, "train": 109_892, "val": 1449}, f"coco/, {_VOC_FOLDERS}",
-                       f"{coco.LAYOUT}\n{voc.LAYOUT}", test=voc.test_images, official_test=1456),
+                       f"{coco.LAYOUT}\n{voc.LAYOUT}", test=voc.test_images, official_test=1456, **_FROM_COCO),
     "coco": Source({"train": lambda root: coco.samples(root, voc.CLASSES)}, voc.CLASSES, {"train": 99_310}, "coco/",
-                   coco.LAYOUT),
+                   coco.LAYOUT, **_FROM_COCO),
     "cityscapes": Source(_street_splits(_fine), official_counts={"train": 2975, "val": 500}, **_CITYSCAPES),
     "cityscapes-coarse": Source(
         _COARSE_SPLITS, official_counts={"coarse": 19_998, "train": 22_973, "val": 500}, **_CITYSCAPES
     ),
-    # As is usual, models are measured on CamVid's test split: its val split shares a sequence with train.
+    # As is usual, models are measured on CamVid's test split. Like val it shares a sequence with train (62 frames).
     "camvid": Source(
         {"CamVid val": lambda root: camvid.samples(root, "val"), "train": lambda root: camvid.samples(root, "train"),
          "val": lambda root: camvid.samples(root, "test")},
-        camvid.CLASSES, {"CamVid val": 101, "train": 367, "val": 233}, "camvid/", camvid.LAYOUT),
+        camvid.CLASSES, {"CamVid val": 101, "train": 367, "val": 233}, "camvid/", camvid.LAYOUT,
+        size=camvid.SIZE),
     "imagenet": ClassFolders("imagenet", tuple(map(str, range(1000))), {"train": 1_281_167, "val": 50_000}),
     "tiny-imagenet": ClassFolders("tiny-imagenet", tuple(map(str, range(200))), {"train": 100_000, "val": 10_000}),
     **_generated("shapes", shapes.FULL, twins.FULL, streets.FULL),

@@ -4,8 +4,10 @@ Mean field with two Gaussian kernels and the Potts model: pixels that are near a
 very near, are drawn to one class. Kernels are normalised symmetrically, as in pydensecrf.
 """
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.metadata import version
 from importlib.util import find_spec
 from math import ceil, sqrt
 
@@ -56,8 +58,12 @@ class Crf:
     def check_backend(self) -> None:
         """Raise ``UserError`` if the backend is not installed."""
         if self.backend == "pydensecrf2" and find_spec("pydensecrf") is None:
-            raise UserError("the dense CRF needs pydensecrf2: pip install -e '.[crf]' (Python up to 3.12 and a C++ "
-                            "compiler)")  # fmt: skip
+            raise UserError(f"the dense CRF needs pydensecrf2: {sys.executable} -m pip install -e '.[crf]' (Python up "
+                            "to 3.12 and a C++ compiler)")  # fmt: skip
+
+    def version(self) -> str | None:
+        """Of the library that computes it; None for our own."""
+        return None if self.backend == "exact" else version(self.backend)
 
 
 def dense_crf(probabilities: np.ndarray, image: np.ndarray, kernels: Pairwise, backend: str = "exact",

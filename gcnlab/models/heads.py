@@ -46,6 +46,10 @@ class GCNHead(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         return self.left(features) + self.right(features)
 
+    def kernel(self) -> Tensor:
+        """The kernel (num_classes, in_channels, k, k) of the dense convolution that this block equals."""
+        return sum(dense_kernel(branch[0].weight, branch[1].weight) for branch in (self.left, self.right))
+
 
 def dense_kernel(first: Tensor, second: Tensor) -> Tensor:
     """The k×k kernel (O, I, k, k) of one branch of a GCN, from its convolutions' weights in their order.

@@ -7,7 +7,6 @@ import resource
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
@@ -193,9 +192,9 @@ def _evaluate(run: Run, out: Path, data_root: Path | None, device: torch.device,
     model = load_model(run.weights, out, data_root).to(device, memory_format=torch.channels_last)
     context = autocast(device, best_precision(device))
     folder = artefact(run, out, data_root)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".writing-"))
-    work.chmod(0o755)  # as other folders: several people may share ``out``
+    work = folder.with_name(f".writing-{folder.name}")
+    shutil.rmtree(work, ignore_errors=True)  # of a process that was killed; the lock keeps others away
+    work.mkdir(parents=True)
     how = run.test_time or TestTime()
 
     def pairs(split: str, numbers: Sequence[int]) -> Iterator[tuple[Any, Any]]:
@@ -243,6 +242,7 @@ def _tuning_images(run: Run, data_root: Path | None) -> list[int]:
 def _refine(run: Run, out: Path, data_root: Path | None, device: torch.device, log: Callable) -> dict[str, Any]:
     """Apply the CRF to saved probabilities, with the kernels that score best on the training images."""
     started = time.monotonic()
+    run.crf.check_backend()
     folder = artefact(run.weights, out, data_root)
     num_classes = len(run.data.class_names)
 
@@ -266,5 +266,10 @@ def _refine(run: Run, out: Path, data_root: Path | None, device: torch.device, l
     chosen = run.crf.candidates[int(np.argmax(tuned)) if tuned else 0]
     validation = range(len(data.load(run.data, "val", data_root)))
     scores = score_predictions(pairs("val", validation, chosen), num_classes, _distances(run))
-    crf = {"backend": run.crf.backend, "chosen": dataclasses.asdict(chosen), "training_miou": tuned}
+    crf = {
+        "backend": run.crf.backend,
+        "version": run.crf.version(),
+        "chosen": dataclasses.asdict(chosen),
+        "training_miou": tuned,
+    }
     return _measured(_metrics(run, *scores), started, crf=crf)

@@ -1,8 +1,11 @@
 """Figures of what trained networks see: field sizes over k, scores and gains by object size."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import seaborn
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from gcnlab.study.drawing import ACCENT, GREY, INK
@@ -36,6 +39,52 @@ def field_over_k(frame: pd.DataFrame, profile: str) -> Figure:
     return figure
 
 
+SCORES = {
+    "miou": "mIoU of object pixels",
+    "internal_accuracy": "internal accuracy",
+    "centre_accuracy": "accuracy at the centre",
+}
+
+
+def _models(frame: pd.DataFrame) -> list[tuple[str, Any]]:
+    """Name and colour of every k of ``frame``."""
+    ks = sorted(frame["k"].unique())
+    shades = [INK, *seaborn.light_palette(ACCENT, len(ks) + 2)[3:]] if ks[0] == 1 else [ACCENT] * len(ks)
+    return [("1×1" if k == 1 else f"GCN {k}", color) for k, color in zip(ks, shades, strict=False)]
+
+
+def _name_bins(ax: Axes, frame: pd.DataFrame, counts: pd.Series) -> None:
+    bins = frame.drop_duplicates("bin").sort_values("bin")
+    names = [f"{low}–{high - 1}\n({counts[i]})" for i, low, high in bins[["bin", "from", "to"]].to_numpy()]
+    ax.set_xticks(bins["bin"], names)
+    ax.set_xlabel("longer side of the object in pixels (number of objects)")
+
+
+@styled
+def field_by_size(frame: pd.DataFrame, profile: str) -> Figure:
+    """Sides of the valid field at objects of every size, for every k; bars are ± std over seeds.
+
+    ``frame`` as :func:`gcnlab.study.measurements.field_frame` gives it.
+    """
+    figure, (axes,) = page(8.8, 4.3, columns=2)
+    for ax, share in zip(axes, ("50", "95"), strict=True):
+        if frame.empty:
+            empty(ax)
+            continue
+        for (_, group), (label, color) in zip(frame.groupby("k"), _models(frame), strict=True):
+            sides = group.groupby(["bin", "seed"])[f"valid{share}"].mean().groupby("bin").agg(["mean", "std"])
+            ax.errorbar(sides.index, sides["mean"], sides["std"].fillna(0), fmt="o-", color=color, label=label)
+        counts = frame.groupby(["k", "seed", "bin"]).size().groupby("bin").max()
+        _name_bins(ax, frame, counts)
+        ax.set(ylabel="side (pixels)", title=f"valid field: square with {share} % of the fall")
+        ax.set_ylim(bottom=0)
+    seeds = count_text(frame.groupby("k")["seed"].nunique()) if len(frame) else "(not run)"
+    figure.suptitle(f"valid receptive fields by object size on {profile} {seeds}", size=10)
+    if len(frame):
+        legend(figure, axes[0].get_legend_handles_labels()[0], columns=8)
+    return figure
+
+
 @styled
 def score_by_size(frame: pd.DataFrame, profile: str, score: str = "miou") -> Figure:
     """A score over the size of the object for every k, and the gain over the baseline; bars are ± std over seeds.
@@ -47,27 +96,19 @@ def score_by_size(frame: pd.DataFrame, profile: str, score: str = "miou") -> Fig
         for ax in axes:
             empty(ax)
         return figure
-    bins = frame.drop_duplicates("bin").sort_values("bin")
-    names = [
-        f"{low}–{high}\n({count})" for low, high, count in zip(bins["from"], bins["to"], bins["objects"], strict=True)
-    ]
-    models = frame.drop_duplicates("k").sort_values("k")
-    shades = [INK, *seaborn.light_palette(ACCENT, len(models) + 2)[3:]]
     base = frame[frame["k"] == 1].set_index(["seed", "bin"])[score]
-    for (k, group), color in zip(frame.groupby("k"), shades, strict=False):
-        label = "1×1" if k == 1 else f"GCN {k}"
+    for (k, group), (label, color) in zip(frame.groupby("k"), _models(frame), strict=True):
         scores = group.groupby("bin")[score].agg(["mean", "std"])
         axes[0].errorbar(scores.index, scores["mean"], scores["std"].fillna(0), fmt="o-", color=color, label=label)
         if k > 1:
             gain = (group.set_index(["seed", "bin"])[score] - base).groupby("bin").agg(["mean", "std"])
             axes[1].errorbar(gain.index, gain["mean"], gain["std"].fillna(0), fmt="o-", color=color)
     axes[1].axhline(0, color=INK, linewidth=1, linestyle="--")
-    what = {"miou": "mIoU", "internal_accuracy": "internal accuracy", "centre_accuracy": "accuracy at the centre"}[
-        score
-    ]
+    what = SCORES[score]
+    counts = frame.groupby("bin")["objects"].first()
     for ax, label in zip(axes, (f"{what} (%)", f"{what}: gain over 1×1 (points)"), strict=True):
-        ax.set_xticks(np.arange(len(bins)), names)
-        ax.set(xlabel="longer side of the object in pixels (number of objects)", ylabel=label)
+        _name_bins(ax, frame, counts)
+        ax.set_ylabel(label)
     figure.suptitle(f"by object size on {profile} {count_text(frame.groupby('k')['seed'].nunique())}", size=10)
     legend(figure, axes[0].get_legend_handles_labels()[0], columns=8)
     return figure
@@ -107,25 +148,29 @@ def fit_over_k(frame: pd.DataFrame, profile: str) -> Figure:
 
 
 @styled
-def kernel_spectrum(records: list[dict], profile: str, limit: int) -> Figure:
-    """Singular values of trained trivial kernels of the largest k, beside the ``limit`` that one GCN branch has."""
+def kernel_spectrum(records: list[dict], profile: str) -> Figure:
+    """Singular values of trained kernels of the largest k: trivial ones, and the dense kernel that a GCN equals."""
     figure, ((ax,),) = page(6.4, 4.0)
     shown = {
-        "trained from scratch": lambda t: t["start"] is None and t["scaled"] is None and not t["few"],
-        "on few images": lambda t: t["few"],
-        "begun with GCN's kernel": lambda t: t["start"] == "gcn",
+        "GCN": lambda t: plain(t) and t["head"] == "gcn",
+        "trivial": lambda t: plain(t) and t["head"] == "conv",
+        "trivial, few images": lambda t: t["few"] and t["head"] == "conv",
+        "trivial, begun with GCN's kernel": lambda t: t["start"] == "gcn" and t["head"] == "conv",
     }
+
+    def plain(trial: dict) -> bool:
+        return trial["start"] is None and trial["scaled"] is None and not trial["few"]
+
     largest = max((r["trial"]["k"] for r in records), default=0)
-    for (label, choose), color in zip(shown.items(), (BLUE, GREY, ACCENT), strict=True):
-        curves = [r["spectrum"] for r in records if r["spectrum"] and r["trial"]["k"] == largest and choose(r["trial"])]
+    for (label, choose), color in zip(shown.items(), (ACCENT, BLUE, GREY, INK), strict=True):
+        curves = [r["spectrum"] for r in records if r["trial"]["k"] == largest and choose(r["trial"])]
         if curves:
             mean = np.mean(curves, 0)
             ax.plot(np.arange(1, len(mean) + 1), mean, color=color, label=f"{label} (n = {len(curves)})")
     if not ax.lines:
         empty(ax)
     else:
-        ax.axvline(limit, color=INK, linestyle="--", linewidth=1, label=f"rank of one GCN branch: {limit}")
         ax.set(yscale="log", xlabel="singular value", ylabel="relative to the largest")
         legend(figure, ax.get_legend_handles_labels()[0], columns=2)
-    ax.set_title(f"trivial {largest}×{largest} kernel of the coarsest map on {profile}")
+    ax.set_title(f"{largest}×{largest} kernels of the coarsest map on {profile}")
     return figure

@@ -1,25 +1,30 @@
 """What trained networks see: receptive fields and scores by object size, one JSON file per run below ``fields``."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from PIL import Image
 
 from gcnlab import data
+from gcnlab.data.transforms import VOID
 from gcnlab.evaluation.inference import predict
 from gcnlab.evaluation.objects import ScoresBySize, connected_objects, innermost_point, object_sizes
 from gcnlab.evaluation.receptive_field import gradient_map, occlusion_map, square_side, theoretical_field
 from gcnlab.study import results
 from gcnlab.study.experiment import pick_device
-from gcnlab.study.run import Run, load_model, run_key
+from gcnlab.study.run import Run, build_model, load_model, run_key
 from gcnlab.training import autocast, best_precision
 
-VERSION = 1  # of what is measured
-# Sizes as shares of the image's side. 41 of 64 pixels is the theoretical field of the embedded baseline's top map.
-EDGES = (0.0, 12 / 64, 20 / 64, 30 / 64, 41 / 64, 1.01)
+VERSION = 2  # of what is measured
+# Bounds of the size bins as shares of the image's side; the last bin holds what exceeds the baseline's theoretical
+# field. What is smaller than the first bound is no object that one could tell: a speck of a label.
+EDGES = (4 / 64, 12 / 64, 20 / 64, 30 / 64)
 WINDOW, STRIDE = 7 / 64, 3 / 64  # of the occlusion, as shares of the image's side: 11 and 5 of 100 pixels
 THOROUGH = (20, tuple(range(3, 17, 2)))  # objects of each size, and values of k, of the committed study
 SHARES = (0.5, 0.95)  # of the mass of a map, whose smallest square gives its side
@@ -27,21 +32,34 @@ SHARES = (0.5, 0.95)  # of the mass of a map, whose smallest square gives its si
 
 def edges(run: Run) -> list[int]:
     """Bounds of the size bins in pixels of the prepared image."""
-    return [round(edge * run.data.side) for edge in EDGES]
+    side = run.data.side
+    bounds = [*(round(edge * side) for edge in EDGES), theoretical_side(replace(run, head="conv1x1", k=None))]
+    return [*bounds, max(side, bounds[-1]) + 1]
+
+
+@cache
+def theoretical_side(run: Run) -> int:
+    """Side in pixels of the theoretical field of the model of ``run``, on an image where no edge cuts it off."""
+    with torch.random.fork_rng(devices=[]):
+        model, side = build_model(run).eval(), run.data.side
+    while True:
+        found = theoretical_field(model, (side, side), (side // 2, side // 2)).any(0)
+        if not (found[0] or found[-1]):
+            return int(found.sum())
+        side *= 2
 
 
 def instances(run: Run, index: int, label: np.ndarray, data_root: Path | None) -> tuple[np.ndarray, str]:
     """The object map (H, W) of a validation image, and where it is from.
 
-    VOC's own ``SegmentationObject`` where it has the label's size, else connected components of one class.
+    VOC's own ``SegmentationObject`` where it is there, scaled as the label, else connected components of one class.
     """
     sample = data.samples(run.data, "val", data_root)[index]
     path = sample.label.parent.parent / "SegmentationObject" / sample.label.name
     if path.is_file():
         with Image.open(path) as image:
-            found = np.array(image)
-        if found.shape == label.shape:
-            return np.where(label == 255, 0, found), "SegmentationObject"
+            found = np.array(image.resize(label.shape[::-1], Image.Resampling.NEAREST))
+        return np.where(label == VOID, 0, found), "SegmentationObject"
     return connected_objects(label), "connected components"
 
 
@@ -58,16 +76,17 @@ def _objects(run: Run, per_bin: int, data_root: Path | None) -> Iterator[tuple[i
             place = int(np.searchsorted(bounds, size, side="right")) - 1
             if 0 <= place < len(left) and left[place]:
                 left[place] -= 1
+                # the object's pixels have a class: ``instances`` leaves void out
                 yield index, place, size, innermost_point(found == number)
 
 
 def measure(run: Run, out: Path, data_root: Path | None, per_bin: int, log: Callable[[str], None]) -> dict[str, Any]:
     """Measure the trained ``run``, or read what was measured of it with at least ``per_bin`` objects.
 
-    Returns a record: ``theoretical`` (side in pixels, at the middle of the image); ``fields``, one row per object with
-    its bin, size, and the sides of its valid and effective fields at 50 and 95 % of their mass; ``by_size``, scores of
-    all validation objects by bin. The receptive fields are those of the true class's score at the object's innermost
-    point. ``UserError`` if the run was not trained below ``out``.
+    Returns a record: ``theoretical`` (side in pixels, see :func:`theoretical_side`); ``fields``, one row per object
+    with its bin, size, and the sides of its valid and effective fields at 50 and 95 % of their mass; ``by_size``,
+    scores of all validation objects by bin. The receptive fields are those of the true class's score at the object's
+    innermost point. ``UserError`` if the run was not trained below ``out``.
     """
     key = run_key(run, data_root)
     path = results.fields_path(out, run.profile, run.name, key)
@@ -78,38 +97,41 @@ def measure(run: Run, out: Path, data_root: Path | None, per_bin: int, log: Call
     device = pick_device()
     model = load_model(run, out, data_root).to(device)
     split = data.load(run.data, "val", data_root)
-    log(f"{run.name}: fields of {per_bin} objects in each of {len(EDGES) - 1} sizes")
+    log(f"{run.name}: fields of {per_bin} objects in each of {len(edges(run)) - 1} sizes")
     window, stride = (max(1, round(share * run.data.side)) for share in (WINDOW, STRIDE))
     rows = []
     for index, place, size, point in _objects(run, per_bin, data_root):
         image, label, (height, width) = split[index]
         image, class_id = image[:, :height, :width], int(label[point])
-        if class_id == 255:
-            continue
         valid = occlusion_map(model, image, point, window, stride, class_id, log=None).clamp(min=0)
         effective = gradient_map(model, image[None], point, class_id)
         rows.append({"bin": place, "size": size, **{
             f"{name}{100 * share:g}": square_side(values, point, share)
             for name, values in (("valid", valid), ("effective", effective)) for share in SHARES
         }})  # fmt: skip
-    scores, origin = ScoresBySize(edges(run), len(run.data.class_names), run.boundary_distance), ""
+    scores, origins = ScoresBySize(edges(run), len(run.data.class_names), run.boundary_distance), set()
     context = autocast(device, best_precision(device))
     for index in range(len(split)):
         image, label, (height, width) = split[index]
         label = label[:height, :width].numpy()
         prediction = predict(model, image[None], context)[0, :height, :width].cpu().numpy()
         found, origin = instances(run, index, label, data_root)
+        origins.add(origin)
         scores.update(prediction, label, found)
-    side = run.data.side
-    field = theoretical_field(model.cpu(), (side, side), (side // 2, side // 2))
     record = {
         "version": VERSION,
         "key": key,
         "name": run.name,
         "config": run.config(),
         "per_bin": per_bin,
-        "settings": {"window": window, "stride": stride, "fill": "mean", "edges": edges(run), "objects_from": origin},
-        "theoretical": int(field.any(0).sum()),
+        "settings": {
+            "window": window,
+            "stride": stride,
+            "fill": "mean",
+            "edges": edges(run),
+            "objects_from": ", ".join(sorted(origins)),
+        },
+        "theoretical": theoretical_side(run),
         "fields": rows,
         "by_size": {
             "objects": scores.objects.tolist(),
@@ -142,10 +164,15 @@ def _model(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def field_frame(records: list[dict[str, Any]]) -> pd.DataFrame:
-    """One row per run and object: model, k, seed, theoretical, bin, size, and the sides of its fields."""
-    return pd.DataFrame(
-        [_model(r["config"]) | {"theoretical": r["theoretical"]} | row for r in records for row in r["fields"]]
-    )
+    """One row per run and object: model, k, seed, theoretical, bin, from, to, size, and the sides of its fields."""
+
+    def rows(record: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        bounds = record["settings"]["edges"]
+        for row in record["fields"]:
+            place = {"from": bounds[row["bin"]], "to": bounds[row["bin"] + 1]}
+            yield _model(record["config"]) | {"theoretical": record["theoretical"]} | place | row
+
+    return pd.DataFrame([row for record in records for row in rows(record)])
 
 
 def size_frame(records: list[dict[str, Any]]) -> pd.DataFrame:

@@ -10,13 +10,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 
 from gcnlab import data
+from gcnlab.errors import UserError
 from gcnlab.evaluation.inference import score_segmentation
 from gcnlab.evaluation.kernels import gcn_share, spectrum
 from gcnlab.study import results
 from gcnlab.study.experiment import pick_device
-from gcnlab.study.margins import FAILS, HOLDS, decide, paired, points
+from gcnlab.study.margins import HOLDS, UNDECIDED, decide, paired, points
 from gcnlab.study.profiles import Profile
 from gcnlab.study.run import Run, load_model, run_key
 from gcnlab.study.variants import Variant, variants
@@ -26,6 +28,7 @@ FOLDER = "open-question"  # beside the profiles' folders: these runs fill no tab
 KS = (3, 5, 7, 9, 15)
 FEW = {"shapes": 250, "smoke": 8}  # training images of the small set
 LARGEST = KS[-1]
+FEW_KS = (3, 9, LARGEST)  # on few images
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,8 @@ class Trial:
 
     def run(self, profile: Profile, seed: int) -> Run:
         """This trial on the data of ``profile``; on all of them with nothing changed, a run of the paper's tables."""
+        if profile.name not in FEW:
+            raise UserError(f"profile {profile.name!r} has no trials of the open question; choose {' or '.join(FEW)}")
         plain = replace(profile.template, head=self.head, k=self.k, seed=seed)
         own = "" if profile.name == "shapes" else profile.name
         if self == Trial(self.head, self.k):
@@ -78,7 +83,7 @@ TRIALS = (
     Trial("conv", LARGEST, start="gcn"),
     Trial("gcn", LARGEST, start="gcn"),
     Trial("conv", LARGEST, start="conv"),
-    *(Trial(head, k, few=True) for k in (3, 9, LARGEST) for head in ("gcn", "conv")),
+    *(Trial(head, k, few=True) for k in FEW_KS for head in ("gcn", "conv")),
     Trial("conv", LARGEST, scaled="rate"),
     Trial("conv", LARGEST, scaled="decay"),
 )
@@ -89,21 +94,22 @@ def runs(profile: Profile, seeds: list[int]) -> list[Run]:
     return [trial.run(profile, seed) for seed in seeds for trial in TRIALS]
 
 
+VERSION = 1  # of what is measured
 TRAINING_IMAGES = 250  # of a run's own training images, on which its fit is measured
 
 
 def measure(trial: Trial, profile: Profile, seed: int, out: Path, data_root: Path | None) -> dict[str, Any]:
     """Fit and kernel of a finished trial, or what was measured of it before.
 
-    Returns the trial, its seed, ``miou`` on the validation and ``training_miou`` on evenly spaced training images (in
-    [0, 1]), and of the head on the coarsest map ``gcn_share`` and ``spectrum`` (see :mod:`gcnlab.evaluation.kernels`;
-    None for a GCN, which has rank 2 × classes by construction).
+    Returns a record: the trial and its seed; ``miou`` on the validation and ``training_miou`` on evenly spaced training
+    images (in [0, 1]); of the head on the coarsest map ``spectrum`` and, of a trivial convolution, ``gcn_share``, with
+    ``chance_share``, that of noise of its shape (see :mod:`gcnlab.evaluation.kernels`).
     """
     run = trial.run(profile, seed)
     key = run_key(run, data_root)
     path = results.trials_path(out, FOLDER, run.name, key)
-    if path.is_file():
-        return _read(path)
+    if path.is_file() and (known := _read(path))["version"] == VERSION:
+        return known
     device = pick_device()
     model = load_model(run, out, data_root).to(device)
     split, size = data.load(run.data, "train", data_root), run.schedule.batch_size
@@ -112,22 +118,30 @@ def measure(trial: Trial, profile: Profile, seed: int, out: Path, data_root: Pat
     batches = split.batches(iter([picked[i : i + size] for i in range(0, len(picked), size)]), split.__getitem__)
     context = autocast(device, best_precision(device))
     fit, _ = score_segmentation(model, batches, len(run.data.class_names), (), context)
-    dense = model.heads[-1].weight.cpu() if run.head == "conv" else None
+    trivial, head = run.head == "conv", model.heads[-1].cpu()
+    dense = (head.weight if trivial else head.kernel()).detach()
+    noise = torch.randn(dense.shape, generator=torch.Generator().manual_seed(0))
+    found = results.read_record(out, run.profile, run.name, key)
     record = {
+        "version": VERSION,
         "key": key,
+        "config": run.config(),
+        "finished": found["finished"],
         "profile": profile.name,
         "trial": asdict(trial),
         "seed": seed,
-        "miou": results.read_record(out, run.profile, run.name, key)["metrics"]["miou"],
+        "miou": found["metrics"]["miou"],
         "training_miou": fit.miou(),
-        "gcn_share": None if dense is None else gcn_share(dense),
-        "spectrum": None if dense is None else [round(float(v), 5) for v in spectrum(dense)[:40]],
+        "gcn_share": gcn_share(dense) if trivial else None,
+        "chance_share": gcn_share(noise) if trivial else None,
+        "spectrum": [round(float(v), 5) for v in spectrum(dense)[:40]],
     }
     results.write_json(record, path)
     return record
 
 
-_CONTENT = {"key", "profile", "trial", "seed", "miou", "training_miou", "gcn_share", "spectrum"}
+_CONTENT = {"version", "key", "config", "finished", "profile", "trial", "seed", "miou", "training_miou", "gcn_share",
+            "chance_share", "spectrum"}  # fmt: skip
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -138,114 +152,121 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def read(out: Path, profile: Profile) -> list[dict[str, Any]]:
-    """What was measured of the trials of ``profile`` below ``out``; ``UserError`` names a file that is none."""
+    """What was measured of the trials of ``profile`` below ``out``, as they are today, one record per trial and seed.
+
+    Raises ``UserError`` naming a file that is none.
+    """
+
+    def counts(record: dict[str, Any]) -> bool:
+        if (record["version"], record["profile"]) != (VERSION, profile.name):
+            return False
+        trial = Trial(**record["trial"])
+        return trial in TRIALS and record["config"] == trial.run(profile, record["seed"]).config()
+
     found = map(_read, sorted(results.trials_path(out, FOLDER, "", "").parent.glob("*.json")))
-    return [record for record in found if record["profile"] == profile.name and Trial(**record["trial"]) in TRIALS]
+    current = sorted(filter(counts, found), key=lambda record: record["finished"])
+    return list({(Trial(**record["trial"]), record["seed"]): record for record in current}.values())
 
 
 def frame(records: list[dict[str, Any]]) -> pd.DataFrame:
-    """One row per trial and seed: those of :class:`Trial`, seed, and scores in percent."""
+    """One row per trial and seed: those of :class:`Trial`, seed, shares, and scores in percent."""
+    shares = ["gcn_share", "chance_share"]
     rows = [
-        record["trial"] | {"seed": record["seed"], "gcn_share": record["gcn_share"]}
+        record["trial"] | {"seed": record["seed"]} | {name: record[name] for name in shares}
         | {name: 100 * record[name] for name in ("miou", "training_miou")}
         for record in records
     ]  # fmt: skip
-    return pd.DataFrame(rows, columns=[*Trial.__dataclass_fields__, "seed", "gcn_share", "miou", "training_miou"])
-
-
-def difference(records: list[dict[str, Any]], one: Trial, other: Trial, score: str = "miou") -> np.ndarray:
-    """Points of ``one`` minus ``other``, one value per seed that both have."""
-
-    def scores(trial: Trial) -> dict[int, float]:
-        return {r["seed"]: 100 * r[score] for r in records if Trial(**r["trial"]) == trial}
-
-    a, b = scores(one), scores(other)
-    return np.array([a[seed] - b[seed] for seed in sorted(a.keys() & b.keys())])
+    return pd.DataFrame(rows, columns=[*Trial.__dataclass_fields__, "seed", *shares, "miou", "training_miou"])
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One comparison within seeds: what is asked, the mean difference with its margin in words, and the seeds."""
+    """One trial against another, within seeds: differences in points of mIoU with their margins, and what they say.
+
+    ``gap`` is what validation changes beyond the fit to training images: generalisation.
+    """
 
     question: str
-    answer: str
-    difference: str
+    verdict: str
+    validation: str
+    training: str
+    gap: str
     n: int
 
+    @property
+    def worse(self) -> bool:
+        return self.verdict.startswith("worse")
 
-def _finding(records, question: str, one: Trial, other: Trial, words: tuple[str, str, str], score="miou") -> Finding:
-    """``words`` for: clearly more, clearly less, no clear difference."""
-    values = difference(records, one, other, score)
-    if not len(values):
-        return Finding(question, "not run", "", 0)
-    gain = paired(values)
-    decided = decide(*gain)
-    return Finding(question, words[0 if decided == HOLDS else 1 if decided == FAILS else 2], points(*gain), len(values))
+
+CAUSES = ("fit (optimisation)", "generalisation (overfitting)")
+BEGUN = "begun with GCN's kernel, "
+NOT_RUN, ONE_SEED, ALIKE = "not run", "not decided: no spread", "no clear difference"
+
+
+def compare(records: list[dict[str, Any]], question: str, one: Trial, other: Trial) -> Finding:
+    """``one`` minus ``other`` over the seeds that both have.
+
+    A clear difference in validation (beyond its 95 % margin) comes from the fit to the training images (optimisation),
+    from generalisation (overfitting) or from both: from what differs clearly in the same direction.
+    """
+
+    def scores(trial: Trial) -> dict[int, np.ndarray]:
+        found = (r for r in records if Trial(**r["trial"]) == trial)
+        return {r["seed"]: 100 * np.array([r["miou"], r["training_miou"]]) for r in found}
+
+    a, b = scores(one), scores(other)
+    each = np.array([a[seed] - b[seed] for seed in sorted(a.keys() & b.keys())])
+    if not len(each):
+        return Finding(question, NOT_RUN, "", "", "", 0)
+    validation, training, gap = (paired(values) for values in (*each.T, each[:, 0] - each[:, 1]))
+    direction = decide(*validation)
+    if validation[1] is None:
+        verdict = ONE_SEED
+    elif direction == UNDECIDED:
+        verdict = ALIKE
+    else:
+        causes = dict(zip(CAUSES, (training, gap), strict=True))
+        named = [name for name, change in causes.items() if decide(*change) == direction]
+        verdict = ("better" if direction == HOLDS else "worse") + f": {' and '.join(named) or 'cause not decided'}"
+    return Finding(question, verdict, points(*validation), points(*training), points(*gap), len(each))
 
 
 def findings(records: list[dict[str, Any]]) -> list[Finding]:
-    """The comparisons that decide between overfitting and optimisation, by rules fixed before a trial was looked at.
-
-    A trivial convolution that overfits fits the training images at least as well as GCN and validates worse, most of
-    all on few images, and leaves GCN's solution when it is trained on from there. One that is badly optimised fits the
-    training images worse than GCN, keeps GCN's solution when it starts there, and gains from a rate for its fan-in.
-    """
+    """All comparisons: where the trivial convolution gets worse or falls behind GCN, and what changes that."""
     conv, gcn = Trial("conv", LARGEST), Trial("gcn", LARGEST)
-    drop = ("it rises", "it drops", "no clear change")
-    less = ("better than GCN", "worse than GCN", "like GCN")
-
-    def few(trial: Trial) -> Trial:
-        return replace(trial, few=True)
-
-    def begun(trial: Trial, start: str) -> Trial:
-        return replace(trial, start=start)
-
-    ask = [
-        (f"trivial convolution, k = {LARGEST} against 5, all images", conv, Trial("conv", 5), drop, "miou"),
-        (f"trivial convolution, k = {LARGEST} against 3, few images", few(conv), few(Trial("conv", 3)), drop, "miou"),
-        (f"against GCN, k = {LARGEST}, all images, validation", conv, gcn, less, "miou"),
-        (f"against GCN, k = {LARGEST}, all images, training", conv, gcn, less, "training_miou"),
-        (f"against GCN, k = {LARGEST}, few images, validation", few(conv), few(gcn), less, "miou"),
-        (f"against GCN, k = {LARGEST}, few images, training", few(conv), few(gcn), less, "training_miou"),
-        ("begun with GCN's kernel and trained on, against GCN trained on", begun(conv, "gcn"), begun(gcn, "gcn"),
-         ("it gets better", "it leaves GCN's solution: overfitting", "it stays: optimisation, if it is worse alone"),
-         "miou"),
-        ("begun with GCN's kernel, against its own and as long a training", begun(conv, "gcn"), begun(conv, "conv"),
-         ("GCN's is the better start: optimisation", "its own is the better start", "no clear difference"), "miou"),
-        ("rate of the heads divided by the fan-in's growth", replace(conv, scaled="rate"), conv,
-         ("it helps: optimisation", "it hurts", "no clear change"), "miou"),
-        ("weight decay times the fan-in's growth", replace(conv, scaled="decay"), conv,
-         ("it helps: overfitting", "it hurts", "no clear change"), "miou"),
-    ]  # fmt: skip
-    return [_finding(records, *question) for question in ask]
+    begun, few = replace(conv, start="gcn"), [replace(Trial("conv", k), few=True) for k in FEW_KS]
+    asked = [(f"k = {k} against 5, all images", Trial("conv", k), Trial("conv", 5)) for k in KS if k > 5]
+    asked += [(f"k = {trial.k} against {FEW_KS[0]}, few images", trial, few[0]) for trial in few[1:]]
+    asked += [
+        (f"against GCN, k = {LARGEST}, all images", conv, gcn),
+        (f"against GCN, k = {LARGEST}, few images", few[-1], replace(gcn, few=True)),
+        (f"{BEGUN}against that GCN", begun, gcn),
+        (f"{BEGUN}against GCN trained as long", begun, replace(gcn, start="gcn")),
+        (f"{BEGUN}against itself trained as long", begun, replace(conv, start="conv")),
+        ("rate of the heads divided by the fan-in's growth, against plain", replace(conv, scaled="rate"), conv),
+        ("weight decay times the fan-in's growth, against plain", replace(conv, scaled="decay"), conv),
+    ]
+    return [compare(records, *question) for question in asked]
 
 
 def answer(records: list[dict[str, Any]]) -> str:
     """The answer in one sentence, from :func:`findings`."""
-    found = {finding.question: finding for finding in findings(records)}
-    listed = list(found.values())
-    if any(finding.n == 0 for finding in listed[:7]):
-        return "Not decided: some trials were not run."
-    drops = [finding for finding in listed[:2] if finding.answer == "it drops"]
-    behind = [finding for finding in (listed[2], listed[4]) if finding.answer == "worse than GCN"]
-    if not drops and not behind:
-        return (
-            f"No regime was found in which a large trivial convolution gets worse or falls behind GCN "
-            f"(all images: {listed[0].difference} from k = 5 to {LARGEST}; few: {listed[1].difference} from k = 3), so "
-            f"there is nothing here to explain; begun with GCN's kernel it changes by {listed[6].difference} against "
-            "GCN trained on."
-        )
-    fits = [listed[i].answer for i in (3, 5)]
-    stays, leaves = "optimisation" in listed[6].answer and bool(behind), "overfitting" in listed[6].answer
-    signs = {
-        "overfitting": sum(fit == "better than GCN" for fit in fits) + leaves,
-        "optimisation": sum(fit == "worse than GCN" for fit in fits) + stays,
-    }
-    likely = max(signs, key=signs.get) if signs["overfitting"] != signs["optimisation"] else "neither alone"
-    where = "; ".join(f"{finding.question}: {finding.difference}" for finding in drops + behind)
+    listed = findings(records)
+    found = {finding.question: finding for finding in listed}
+    regimes, begun = listed[:-5], listed[-5:-2]
+    undecided = [f.question for f in regimes + begun if f.verdict in (NOT_RUN, ONE_SEED)]
+    if undecided:
+        verdict = found[undecided[0]].verdict.removeprefix("not decided: ")
+        return f"Not decided: {undecided[0]}: {verdict}. Every comparison needs two seeds."
+    seeds = min(f.n for f in regimes + begun)
+    lost = [f for f in regimes if f.worse]
+    if not lost:
+        looked_at = "; ".join(f"{f.question}: {f.validation}" for f in regimes)
+        return f"No regime was found in which a large trivial convolution is clearly worse (n = {seeds}; {looked_at})."
+    causes = [cause for cause in CAUSES if any(cause in f.verdict for f in lost)]
+    told = "; ".join(f"{f.question}: {f.validation}, {f.verdict.removeprefix('worse: ')}" for f in lost)
+    kept = "; ".join(f"{f.question.removeprefix(BEGUN)} {f.validation}" for f in begun)
     return (
-        f"The large trivial convolution falls behind ({where}); the evidence is for {likely} "
-        f"({signs['overfitting']} signs of overfitting, {signs['optimisation']} of optimisation: training fit "
-        f"{listed[3].difference} on all and {listed[5].difference} on few images against GCN, and begun with GCN's "
-        f"kernel {listed[6].difference} against GCN trained on)."
+        f"It gets worse by {' and by '.join(causes) or 'a cause that is not decided'} (n = {seeds}; {told}); {BEGUN}it "
+        f"changes {kept}."
     )

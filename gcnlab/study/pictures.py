@@ -6,14 +6,15 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from gcnlab.data.shapes import PALETTE, VOID
+from gcnlab.data.shapes import COLORS
+from gcnlab.data.transforms import VOID
 from gcnlab.study.drawing import GREY
 from gcnlab.study.series import empty, legend, page, styled
 
 
 def _colored(labels: np.ndarray) -> np.ndarray:
     """Class ids → VOC colours, void white."""
-    colors = np.array(PALETTE, np.uint8).reshape(256, 3)
+    colors = COLORS.copy()
     colors[VOID] = 255
     return colors[labels]
 

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image, ImageOps
+from PIL import Image
 
 from gcnlab.data import cityscapes, shapes
-from gcnlab.data.readers import read_image
+from gcnlab.data.readers import read_image, read_upright
+from gcnlab.data.transforms import pad
 from gcnlab.errors import UserError
 from gcnlab.evaluation.crf import Pairwise, dense_crf
 from gcnlab.evaluation.inference import TestTime, probabilities
@@ -21,8 +22,6 @@ from gcnlab.study import results
 from gcnlab.study.experiment import pick_device
 from gcnlab.study.run import Run, load_weights
 from gcnlab.training import autocast, best_precision
-
-COLORS = np.array(shapes.PALETTE, np.uint8).reshape(256, 3)
 
 
 def find_record(key: str, runs: Path) -> dict[str, Any]:
@@ -75,7 +74,9 @@ class Predictor:
             factor = min(1.0, spec.canvas[0] / height, spec.canvas[1] / width)
         size = (max(1, round(width * factor)), max(1, round(height * factor)))
         pixels = np.array(image.resize(size, Image.Resampling.BILINEAR))
-        found = probabilities(self.model, torch.from_numpy(pixels).permute(2, 0, 1)[None], self.how, self.context)
+        padded, _ = pad(pixels, np.zeros(pixels.shape[:2], np.uint8), *spec.canvas)
+        found = probabilities(self.model, torch.from_numpy(padded).permute(2, 0, 1)[None], self.how, self.context)
+        found = found[..., : size[1], : size[0]]
         if self.kernels is not None:
             crf = self.run.crf
             refined = dense_crf(found[0].numpy(), pixels, self.kernels, crf.backend, crf.iterations)
@@ -89,13 +90,6 @@ def palette_png(classes: np.ndarray, path: Path) -> None:
     image = Image.fromarray(classes)
     image.putpalette(shapes.PALETTE)
     image.save(path)
-
-
-def _upright(path: Path) -> Image.Image:
-    """An RGB picture turned as its camera says."""
-    with Image.open(path) as image:
-        turned = ImageOps.exif_transpose(image)
-        return turned.convert("RGB")
 
 
 def predict(pictures: list[Path], predictor: Predictor, out: Path) -> Iterator[str]:
@@ -114,11 +108,11 @@ def predict(pictures: list[Path], predictor: Predictor, out: Path) -> Iterator[s
             raise UserError(f"--out {out} would replace {path}: choose another folder")
     class_names = predictor.run.data.source.classes
     for path in pictures:
-        image = _upright(path)
+        image = read_upright(path)
         classes = predictor(image)
         palette_png(classes, out / f"{path.stem}.png")
         shade = np.where((classes > 0)[..., None] | (class_names[0] != "background"), 0.5, 0.0)
-        overlay = np.array(image) * (1 - shade) + COLORS[classes] * shade
+        overlay = np.array(image) * (1 - shade) + shapes.COLORS[classes] * shade
         Image.fromarray(overlay.round().astype(np.uint8)).save(out / f"{path.stem}_overlay.png")
         shares = sorted(((np.mean(classes == i), class_names[i]) for i in np.unique(classes)), reverse=True)
         yield f"{path}: " + ", ".join(f"{name} {100 * share:.1f} %" for share, name in shares)
@@ -187,8 +181,8 @@ def submit(predictor: Predictor, out: Path, data_root: Path | None, log: Callabl
 def check_submission(folder: Path, images: Iterable[Path], street: bool, num_classes: int) -> int:
     """Number of predictions; ``UserError`` for the first that the server would refuse.
 
-    One single-channel PNG per test image and none besides, as large as its image; VOC wants class ids without void,
-    Cityscapes its official label ids.
+    One PNG per test image and none besides, as large as its image; VOC wants class ids without void and its palette,
+    Cityscapes its official label ids, without a palette.
     """
     legal = set(cityscapes.LABEL_IDS.values()) if street else set(range(num_classes))
     expected = {submission_name(image, street): image for image in images}
@@ -197,16 +191,20 @@ def check_submission(folder: Path, images: Iterable[Path], street: bool, num_cla
     for problem, names in (("lacks", missing), ("has no use for", unknown)):
         if names:
             raise UserError(f"{folder}: the server {problem} {len(names)} files, first {names[0]}")
+    mode, palette = ("L", None) if street else ("P", shapes.PALETTE)
     for name, image in expected.items():
+        width, height = read_image(image).size
         try:
-            with Image.open(folder / name) as picture, Image.open(image) as original:
-                wrong = picture.format != "PNG" or picture.mode not in ("P", "L") or picture.size != original.size
-                if wrong:
+            with Image.open(folder / name) as picture:
+                picture.verify()  # its checksums; a file can then not be read on
+            with Image.open(folder / name) as picture:
+                wrong = (picture.format, picture.mode, picture.size) != ("PNG", mode, (width, height))
+                if wrong or picture.getpalette() != palette:
                     kind = f"a {picture.format} of {picture.size[0]}×{picture.size[1]} of mode {picture.mode}"
-                    raise UserError(f"{folder / name} is {kind}: the server wants a PNG of class ids, "
-                                    f"{original.size[0]}×{original.size[1]} pixels")  # fmt: skip
+                    raise UserError(f"{folder / name} is {kind}: the server wants a PNG of {width}×{height} pixels of "
+                                    f"mode {mode}" + (" with VOC's palette" if palette else ""))  # fmt: skip
                 illegal = set(np.unique(np.array(picture)).tolist()) - legal
-        except OSError as error:
+        except (OSError, SyntaxError) as error:
             raise UserError(f"{folder / name} cannot be read ({error}): delete it and submit again") from None
         if illegal:
             raise UserError(f"{folder / name} has the value {min(illegal)}, which is no class of the server")

@@ -3,7 +3,6 @@
 import base64
 import html
 from collections.abc import Iterator
-from contextlib import suppress
 from io import BytesIO
 from itertools import permutations
 from pathlib import Path
@@ -115,7 +114,7 @@ def markdown(frame: pd.DataFrame) -> str:
 def figures(session: Session) -> Iterator[tuple[str, str, Any]]:
     """(file name, caption, matplotlib figure) of every figure that the records allow."""
     # needs matplotlib, which the training core does without
-    from gcnlab.study import diagrams, field_plots, pictures, plots, step_plots
+    from gcnlab.study import diagrams, field_plots, pictures, plots, step_plots, views
 
     label = session.label(session.records)
     yield "figure1", "Fig. 1 redrawn: classification, segmentation, and GCN between them.", diagrams.figure1()
@@ -135,12 +134,13 @@ def figures(session: Session) -> Iterator[tuple[str, str, Any]]:
         yield f"table{name}", f"Table {name}: stage by stage on {where}.", step_plots.stages(frames[name], label)
     fields = session.measured()
     if fields:
+        sides = measurements.field_frame(fields)
         caption = "Fig. 3 in numbers: how large the receptive fields are over the kernel size."
-        yield "fields", caption, field_plots.field_over_k(measurements.field_frame(fields), label)
-        caption = "mIoU by the size of the object, and the gain over the 1×1 baseline."
+        yield "fields", caption, field_plots.field_over_k(sides, label)
+        yield "fields-objects", "The same at small and at large objects.", field_plots.field_by_size(sides, label)
+        caption = "mIoU of object pixels by the size of the object, and the gain over the 1×1 baseline."
         yield "fields-sizes", caption, field_plots.score_by_size(measurements.size_frame(fields), label)
-    trials = session.trials()
-    if trials:
+    if trials := session.trials():
         caption = "Fit and validation of GCN and of the trivial convolution."
         yield "trials", caption, field_plots.fit_over_k(open_question.frame(trials), label)
     sensitivity = session.boundary_sensitivity()
@@ -153,11 +153,8 @@ def figures(session: Session) -> Iterator[tuple[str, str, Any]]:
         caption = "Validation mIoU during training; the last point counts, no other is selected."
         yield "curves", caption, plots.learning_curves(curves, label)
     overview = pd.concat([frame.assign(table=name) for name, frame in frames.items()])
-    yield (
-        "overview",
-        "Every mIoU of Tables 1–5: published against reproduced.",
-        plots.published_against_reproduced(overview[overview["metric"] == "miou"], label),
-    )
+    caption = "Every mIoU of Tables 1–5: published against reproduced."
+    yield "overview", caption, plots.published_against_reproduced(overview[overview["metric"] == "miou"], label)
     # Pictures of real photographs may not be published: they are shown in the user's own notebooks only.
     if session.profile.template.data.source.default_root is not None:
         evenly = "validation images, evenly spaced over the list"
@@ -166,8 +163,11 @@ def figures(session: Session) -> Iterator[tuple[str, str, Any]]:
             ("table7-figure6", "7", f"Fig. 6 reproduced, after the last stage: {evenly}."),
             ("table9-figure7", "9", f"Fig. 7 reproduced, after the last stage: {evenly}."),
         ):
-            with suppress(UserError):  # a committed study holds records, not weights
+            if session.has_examples(table):  # records alone have no predictions
                 yield name, caption, pictures.qualitative(**session.examples(table=table))
+        if session.has_examples("1"):
+            caption = "Fig. 3 redrawn: what the score at one point depends on, on one validation image."
+            yield "fields-figure3", caption, views.draw(views.figure3(session))
 
 
 def write(session: Session) -> Path:

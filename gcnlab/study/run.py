@@ -179,7 +179,7 @@ def load_weights(run: Run, path: Path) -> torch.nn.Module:
     """The model of ``run`` with the weights of the file ``path``, in evaluation mode."""
     if not path.is_file():
         raise UserError(f"{path} is missing: train this run first (python -m gcnlab run); if its record is there, "
-                        "as in the committed study, which has no weights, choose another --out")  # fmt: skip
+                        "as in the committed study, which has no weights, name another folder of runs")  # fmt: skip
     model = build_model(run)
     try:
         model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))

@@ -19,6 +19,8 @@ from gcnlab.study import results
 from gcnlab.study.experiment import execute, is_complete
 from gcnlab.study.run import Run, build_model, run_key, weights_file
 
+POLL = 2  # seconds between looks at the jobs of a cluster
+
 
 def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -73,10 +75,20 @@ def check_present(runs: list[Run], data_root: Path | None = None) -> None:
     """Raise ``UserError`` if data or weights that ``runs``, and those they start from, need are not there at all."""
     for needed in dict.fromkeys(link for run in runs for link in _chain(run)):
         weights_file(needed, data_root)
-        if needed.crf is not None:
-            needed.crf.check_backend()
         for split in ("train", "val"):
             data.samples(needed.data, split, data_root)
+
+
+def without_backend(runs: list[Run]) -> dict[Run, str]:
+    """Those of ``runs`` whose CRF is not installed, and what to do. No other run needs them."""
+    found = {}
+    for run in runs:
+        try:
+            if run.crf is not None:
+                run.crf.check_backend()
+        except UserError as error:
+            found[run] = str(error)
+    return found
 
 
 def check_ready(runs: list[Run], out: Path, data_root: Path | None = None, jobs: int = 1) -> None:
@@ -142,10 +154,12 @@ def run_all(
     remaining = plan(runs, out, data_root)
     before = len(set(remaining) - set(runs))
     log(f"{len(runs)} runs: {sum(is_complete(r, out, data_root) for r in runs)} complete, {len(remaining)} to train"
-        + f" ({before} of them pre-training)" * bool(before))  # fmt: skip
+        + f" ({before} of them because others start from them)" * bool(before))  # fmt: skip
     if not remaining:
         return []
     check_ready(remaining, out, data_root, jobs)
+    for run, reason in without_backend(remaining).items():
+        log(f"{run.name} will fail, the others not: {reason}")
     queue = _Queue(remaining, log)
     if cluster is not None:
         _on_cluster(queue, out, data_root, cluster, log)
@@ -164,7 +178,7 @@ class _Queue:
     def __init__(self, runs: list[Run], log: Callable[[str], None]):
         self.failures: dict[Run, str] = {}
         self._waiting, self._open, self._count = list(runs), set(runs), len(runs)
-        self._log, self._changed = log, threading.Condition()
+        self._log, self._changed, self.stopped = log, threading.Condition(), False
 
     def take(self) -> Run | None:
         """The next run; waits until one can start. None when none is left."""
@@ -202,6 +216,7 @@ class _Queue:
     def stop(self) -> None:
         """Hand out no more."""
         with self._changed:
+            self.stopped = bool(self._open)
             self._waiting.clear()
             self._changed.notify_all()
 
@@ -222,20 +237,28 @@ def _in_processes(queue: _Queue, out: Path, data_root: Path | None, jobs: int) -
     cores = _cores()
     gpus = 0 if os.environ.get("GCNLAB_DEVICE") else torch.cuda.device_count()
 
+    pools: dict[int, ProcessPoolExecutor] = {}
+
     def slot(number: int) -> None:
         start = (max(1, cores // jobs), number % gpus if gpus else None)
         pool = None
         try:
             while (run := queue.take()) is not None:
-                if pool is None:
-                    # spawn: forked children of a process that has used OpenMP or CUDA hang
-                    context = multiprocessing.get_context("spawn")
-                    pool = ProcessPoolExecutor(1, context, initializer=_start_worker, initargs=start)
-                error = pool.submit(_worker, run, out, data_root).exception()
-                if isinstance(error, KeyboardInterrupt):
-                    raise error
-                if isinstance(error, BrokenProcessPool):
-                    pool, error = None, RuntimeError("its process was killed, perhaps for lack of memory")
+                for _ in range(2):  # once more if the process was killed: it may have been idle, or too many at work
+                    if pool is None:
+                        # spawn: forked children of a process that has used OpenMP or CUDA hang
+                        context = multiprocessing.get_context("spawn")
+                        pool = ProcessPoolExecutor(1, context, initializer=_start_worker, initargs=start)
+                        pools[number] = pool
+                    try:
+                        error = pool.submit(_worker, run, out, data_root).exception()
+                    except BrokenProcessPool as broken:
+                        error = broken
+                    if isinstance(error, KeyboardInterrupt):
+                        raise error
+                    if queue.stopped or not isinstance(error, BrokenProcessPool):
+                        break
+                    pool, error = None, RuntimeError("its process was killed twice, perhaps for lack of memory")
                 queue.finished(run, error)
         finally:
             queue.stop()  # nothing, unless this slot was interrupted
@@ -248,6 +271,9 @@ def _in_processes(queue: _Queue, out: Path, data_root: Path | None, jobs: int) -
                 done.result()
         except BaseException:  # Ctrl-C ends the runs at work, which go on from their checkpoints next time
             queue.stop()
+            for pool in pools.values():
+                for process in list((pool._processes or {}).values()):
+                    process.terminate()
             raise
 
 
@@ -263,9 +289,15 @@ def _on_cluster(queue: _Queue, out: Path, data_root: Path | None, cluster: dict[
         executor.update_parameters(**options)
     except (NameError, RuntimeError, ValueError, TypeError) as error:
         raise UserError(f"--cluster: {' '.join(str(error).split())}") from None
-    while runs := queue.take_all():
-        with executor.batch():
-            submitted = [executor.submit(execute, run, out, data_root) for run in runs]
-        log(f"{len(submitted)} jobs submitted; their logs are in {logs}")
-        for run, job in zip(runs, submitted, strict=True):
-            queue.finished(run, job.exception())
+    at_work: dict[Run, submitit.Job] = {}
+    while (runs := queue.take_all()) or at_work:
+        if runs:
+            with executor.batch():
+                submitted = [executor.submit(execute, run, out, data_root) for run in runs]
+            at_work |= zip(runs, submitted, strict=True)
+            log(f"{len(submitted)} jobs submitted; their logs are in {logs}")
+        ended = [run for run, job in at_work.items() if job.done()]
+        for run in ended:
+            queue.finished(run, at_work.pop(run).exception())
+        if not ended:
+            time.sleep(POLL)

@@ -21,8 +21,8 @@ from gcnlab.study import (
     tables,
     variants,
 )
-from gcnlab.study.experiment import pick_device
-from gcnlab.study.run import Run, load_model, run_key
+from gcnlab.study.experiment import is_complete, pick_device
+from gcnlab.study.run import Run, artefact, load_model, run_key
 from gcnlab.training import autocast, best_precision
 
 METRIC_NAMES = {
@@ -111,7 +111,7 @@ class Session:
         runs = variants.table_runs(["1"], self.profile, list(range(self.seeds)))
         runs = [run for run in runs if run.k is None or run.k in ks]
         if not self.profile.evidence:
-            runs, per_bin = [runs[0], runs[-1]], 1
+            runs, per_bin = [run for run in runs if run.k in (None, max(ks))], 1
         return [measurements.measure(run, self.out, self.data_root, per_bin, print) for run in runs]
 
     def fields(self, out: Path, records: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -140,10 +140,11 @@ class Session:
         self.measure_trials()
 
     def measure_trials(self) -> None:
-        """Measure the finished trials of all seeds."""
+        """Measure those trials of all seeds that are finished."""
         for seed in range(self.seeds):
             for trial in open_question.TRIALS:
-                open_question.measure(trial, self.profile, seed, self.out, self.data_root)
+                if is_complete(trial.run(self.profile, seed), self.out, self.data_root):
+                    open_question.measure(trial, self.profile, seed, self.out, self.data_root)
 
     def trials(self) -> list[dict[str, Any]]:
         """What was measured of those trials: the user's, or the committed study's if there are none."""
@@ -157,6 +158,9 @@ class Session:
         return results.read_record(self.out, run.profile, run.name, run_key(run, self.data_root))
 
     def _train(self, runs: list[Run]) -> None:
+        for run, reason in (left_out := runner.without_backend(runs)).items():
+            print(f"{run.name} is left out: {reason}")
+        runs = [run for run in runs if run not in left_out]
         failures = runner.run_all(runs, self.out, self.data_root, self.jobs)
         if failures:
             raise RuntimeError("; ".join(failures))
@@ -253,6 +257,15 @@ class Session:
                     rows.append((name, float(distance), record["config"]["seed"], *accuracies))
         return pd.DataFrame(rows, columns=["model", "distance", "seed", "boundary_accuracy", "internal_accuracy"])
 
+    def is_trained(self, run: Run) -> bool:
+        """Whether the weights of ``run`` are below ``out``. Of the committed study only the records are kept."""
+        return artefact(run, self.out, self.data_root).exists()
+
+    def has_examples(self, table: str) -> bool:
+        """Whether :meth:`examples` of ``table`` can show predictions."""
+        models = [v.run(self.profile, 0) for v in _shown(table).values()]
+        return None not in models and all(map(self.is_trained, models))
+
     def examples(self, count: int = 5, trained: bool = True, table: str = "5") -> dict[str, Any]:
         """Images, truths and predictions of the models of ``table``, as :func:`pictures.qualitative` takes them.
 
@@ -263,9 +276,6 @@ class Session:
         models = {name: v.run(self.profile, 0) for name, v in _shown(table).items()}
         if None in models.values():
             return {"images": [], "truths": [], "predictions": {}, "class_names": ()}
-        for run in models.values() if trained else ():
-            if not any((self.out / run.profile / "weights").glob(f"{run.name}-*.pt")):
-                raise UserError(f"{run.name} was not trained below {self.out}: train Table {table} first")
         spec = next(iter(models.values())).data
         split = data.load(spec, "val", self.data_root)
         picked = [split[int(i)] for i in np.linspace(0, len(split) - 1, count)]

@@ -11,7 +11,7 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as tvf
 
 from gcnlab import data
-from gcnlab.data.readers import read_image
+from gcnlab.data.readers import read_upright
 from gcnlab.data.transforms import resize_long_side
 from gcnlab.errors import UserError
 from gcnlab.evaluation.objects import innermost_point, object_sizes
@@ -19,7 +19,7 @@ from gcnlab.evaluation.receptive_field import occlusion_map, predicted_class
 from gcnlab.study import measurements
 from gcnlab.study.drawing import ACCENT, INK
 from gcnlab.study.experiment import pick_device
-from gcnlab.study.run import load_model
+from gcnlab.study.run import Run, load_model
 from gcnlab.study.series import page, styled
 from gcnlab.study.session import Session
 from gcnlab.study.variants import Variant
@@ -30,12 +30,13 @@ ENLARGED = 2
 
 @dataclass(frozen=True)
 class View:
-    """One panel: an ``image`` (3, H, W) uint8, the ``point`` whose score is watched, its ``fall`` (H, W) under
-    occlusion, and maybe the ``target``, the object there as a bool (H, W)."""
+    """One panel: an ``image`` (3, H, W) uint8, the ``point`` whose score of the class ``watched`` is looked at, its
+    ``fall`` (H, W) under occlusion, and maybe the ``target``, the object there as a bool (H, W)."""
 
     title: str
     image: Tensor
     point: tuple[int, int]
+    watched: str
     fall: Tensor
     target: np.ndarray | None = None
 
@@ -51,7 +52,7 @@ def _cut(view: View, size: tuple[int, int]) -> View:
     rows, columns = (slice(f, f + n) for f, n in zip(first, size, strict=True))
     point = (view.point[0] - first[0], view.point[1] - first[1])
     target = None if view.target is None else view.target[rows, columns]
-    return View(view.title, view.image[:, rows, columns], point, view.fall[rows, columns], target)
+    return View(view.title, view.image[:, rows, columns], point, view.watched, view.fall[rows, columns], target)
 
 
 @styled
@@ -62,7 +63,8 @@ def draw(views: list[View]) -> Figure:
     figure, (axes,) = page(width * len(views), width * highest + 0.7, columns=len(views))
     for ax, view in zip(axes, views, strict=True):
         pixels = view.image.permute(1, 2, 0).numpy()
-        ax.imshow(np.where(view.seen[..., None], pixels, pixels // 3), interpolation="nearest")
+        dark = (0.35 * pixels + 30).astype(np.uint8)
+        ax.imshow(np.where(view.seen[..., None], pixels, dark), interpolation="nearest")
         if view.target is not None:
             ax.contour(view.target, [0.5], colors=["white"], linewidths=0.9, linestyles="--")
         if view.seen.any() and not view.seen.all():
@@ -71,32 +73,33 @@ def draw(views: list[View]) -> Figure:
         ax.set(xticks=[], yticks=[])
         ax.set_title(view.title, size=9)
     object_too = "; dashed: the object" * (views[0].target is not None)
-    figure.supxlabel(f"lit: hiding it lowers the score at the dot clearly{object_too}", size=8.5)
+    watched = " / ".join(dict.fromkeys(view.watched for view in views))
+    figure.supxlabel(f"lit: hiding it lowers the score of “{watched}” at the dot clearly{object_too}", size=8.5)
     return figure
 
 
 def view(session: Session, title: str, k: int, image: Tensor, point: tuple[int, int], window: int | None = None,
          class_id: int | None = None, target: np.ndarray | None = None) -> View:  # fmt: skip
-    """What GCN with this ``k`` (1: the baseline) sees at ``point`` of ``image``; ``UserError`` if it is not trained."""
-    run = (Variant("conv1x1") if k == 1 else Variant("gcn", k)).run(session.profile, 0)
-    model = load_model(run, session.out, session.data_root).to(pick_device())
-    side = session.profile.template.data.side
+    """What GCN with this ``k`` (1: the baseline) sees at ``point`` of ``image``; ``UserError`` if it is not trained.
+
+    ``class_id``: whose score is watched; None: the class that the model predicts there. Another prediction is named.
+    """
+    model, side = _model(session, k), session.profile.template.data.side
     default, stride = (max(1, round(share * side)) for share in (measurements.WINDOW, measurements.STRIDE))
+    names, predicted = session.profile.template.data.class_names, predicted_class(model, image, point)
+    class_id = predicted if class_id is None else class_id
     fall = occlusion_map(model, image, point, window or default, stride, class_id, log=None)
-    found = View(title, image, point, fall, target)
-    if target is None:
-        return found
-    return replace(found, title=f"{title}\nit sees {100 * np.mean(found.seen[target]):.0f} % of the object")
+    found = View(title, image, point, names[class_id], fall, target)
+    notes = [] if target is None else [f"it sees {100 * np.mean(found.seen[target]):.0f} % of the object"]
+    notes += [f"predicts {names[predicted]}"] if predicted != class_id else []
+    return replace(found, title="\n".join([title, ", ".join(notes)])) if notes else found
 
 
 def _example(session: Session) -> tuple[Tensor, tuple[int, int], int, np.ndarray]:
     """The first object of middling size that both models get right: image, point, class, object."""
     run = session.profile.template
     split, bounds = data.load(run.data, "val", session.data_root), measurements.edges(run)
-    models = [
-        load_model(v.run(session.profile, 0), session.out, session.data_root)
-        for v in (Variant("conv1x1"), Variant("gcn", 15))
-    ]
+    models = [_model(session, k) for k in (1, 15)]
     fallback = None
     for index in range(len(split)):
         image, label, (height, width) = split[index]
@@ -120,13 +123,14 @@ def figure3(session: Session, path: str | Path | None = None, point: tuple[int, 
 
     Args:
         path: a picture of the user's; None: the first validation object of middling size that both models get right.
-        point: (row, column) of that picture whose score is watched; None: its middle.
+        point: (row, column) of that picture whose score is watched; None: its middle. Watched is the class that the
+            baseline predicts there.
     """
     class_id = target = None
     if path is None:
         image, point, class_id, target = _example(session)
     else:
-        picture = read_image(Path(path))
+        picture = read_upright(Path(path))
         side = session.profile.template.data.side
         before = picture.size
         picture, _ = resize_long_side(picture, np.zeros(picture.size[::-1], np.uint8), side)
@@ -135,6 +139,7 @@ def figure3(session: Session, path: str | Path | None = None, point: tuple[int, 
             raise UserError(f"point {point} is not in {path}, which has {before[1]} rows and {before[0]} columns")
         point = (row * picture.size[1] // before[1], column * picture.size[0] // before[0])
         image = torch.from_numpy(np.array(picture)).permute(2, 0, 1)
+        class_id = predicted_class(_model(session, 1), image, point)
     size = [ENLARGED * side for side in image.shape[1:]]
     large = tvf.resize(image, size, antialias=True)
     there = tuple(ENLARGED * p + ENLARGED // 2 for p in point)
@@ -142,7 +147,7 @@ def figure3(session: Session, path: str | Path | None = None, point: tuple[int, 
     where = ((1, "B: 1×1 baseline, image enlarged"), (15, "C: GCN 15, image enlarged"))
     enlarged = [view(session, title, k, large, there, None, class_id, large_target) for k, title in where]
     whole = view(session, "A: 1×1 baseline", 1, image, point, None, class_id, target)
-    return [whole, *(_cut(v, image.shape[1:]) for v in enlarged)]
+    return [whole, *(_cut(v, tuple(image.shape[1:])) for v in enlarged)]
 
 
 def explore(session: Session):
@@ -176,6 +181,13 @@ def explore(session: Session):
                  for k, name in zip(shown, names, strict=True)])  # fmt: skip
 
 
+def _run(session: Session, k: int) -> Run:
+    return (Variant("conv1x1") if k == 1 else Variant("gcn", k)).run(session.profile, 0)
+
+
+def _model(session: Session, k: int) -> torch.nn.Module:
+    return load_model(_run(session, k), session.out, session.data_root).to(pick_device())
+
+
 def _trained(session: Session, k: int) -> bool:
-    run = (Variant("conv1x1") if k == 1 else Variant("gcn", k)).run(session.profile, 0)
-    return any((session.out / run.profile / "weights").glob(f"{run.name}-*.pt"))
+    return session.is_trained(_run(session, k))
