@@ -1,6 +1,8 @@
 """How a model looks at an image: crops, scales and flips against what must hold, dense CRFs against numpy."""
 
+from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -275,6 +277,26 @@ def test_pydensecrf_is_nearly_exact():
         (guess, image), kernels = scene(kind, (24, 31)), Pairwise(4, 20, 13, 3, 2)
         exact, approximate = (dense_crf(guess, image, kernels, backend, 1) for backend in crf.BACKENDS)
         assert np.abs(exact - approximate).mean() < 0.3 * np.abs(exact - guess).mean()
+
+
+ORACLE = Path(__file__).with_name("pydensecrf2.npz")  # one step of pydensecrf2 1.1: it needs a compiler to install
+
+
+@pytest.mark.parametrize("kind", ["noise", "ramp"])
+def test_the_exact_crf_is_near_pydensecrf2s_and_no_other_is(kind):
+    """Within the error of its approximation; every deviation wrong by √2, and half a weight, is clearly farther."""
+    kernels, (probability, image), theirs = Pairwise(4, 5, 13, 3, 1), scene(kind, (24, 31)), np.load(ORACLE)[kind]
+
+    def distance(kernels):
+        return np.abs(dense_crf(probability, image, kernels, iterations=1) - theirs).mean()
+
+    right = distance(kernels)
+    assert right < 0.12 * np.abs(theirs - probability).mean()
+    for name, factor in {"bilateral_xy": 2**0.5, "bilateral_rgb": 2**0.5, "smooth_xy": 2**0.5,
+                         "bilateral_weight": 0.5, "smooth_weight": 0.5}.items():  # fmt: skip
+        assert distance(replace(kernels, **{name: factor * getattr(kernels, name)})) > 1.4 * right, name
+    if HAS_PYDENSECRF:
+        assert dense_crf(probability, image, kernels, "pydensecrf2", 1) == pytest.approx(theirs, abs=2e-3)
 
 
 def test_classes_and_sides_have_no_order():

@@ -216,7 +216,7 @@ class _Queue:
     def stop(self) -> None:
         """Hand out no more."""
         with self._changed:
-            self.stopped = bool(self._open)
+            self.stopped = True
             self._waiting.clear()
             self._changed.notify_all()
 
@@ -260,8 +260,10 @@ def _in_processes(queue: _Queue, out: Path, data_root: Path | None, jobs: int) -
                         break
                     pool, error = None, RuntimeError("its process was killed twice, perhaps for lack of memory")
                 queue.finished(run, error)
+        except BaseException:
+            queue.stop()
+            raise
         finally:
-            queue.stop()  # nothing, unless this slot was interrupted
             if pool is not None:
                 pool.shutdown(wait=False, cancel_futures=True)
 
