@@ -6,7 +6,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
@@ -269,8 +269,9 @@ def _in_processes(queue: _Queue, out: Path, data_root: Path | None, jobs: int) -
 
     with ThreadPoolExecutor(jobs) as slots:
         try:
-            for done in [slots.submit(slot, number) for number in range(jobs)]:
-                done.result()
+            done, _ = wait([slots.submit(slot, number) for number in range(jobs)], return_when=FIRST_EXCEPTION)
+            for ended in done:
+                ended.result()
         except BaseException:  # Ctrl-C ends the runs at work, which go on from their checkpoints next time
             queue.stop()
             for pool in pools.values():
