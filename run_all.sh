@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
 # Set-up and main job, or set-up and tests, on a machine that has nothing but Python 3.11 - 3.13.
 #
-#   ./run_all.sh [--profile smoke|shapes|photos|paper] [--only 01,02] [--seeds N] [--jobs N]
-#                [--data-root DIR] [--out DIR]         execute the notebooks, write tables, figures and report.html
+#   ./run_all.sh [--profile PROFILE] [--only 01,02] [--seeds N] [--jobs N] [--data-root DIR] [--out DIR]
+#                                                      execute the notebooks, write tables, figures and report.html
 #   ./run_all.sh test [PYTEST ARGUMENTS]               run the tests and the notebooks' tests
+#
+# Profiles: smoke, quick (default), synthetic, synthetic-wide, photos, paper.
 #
 # Environment variables:
 #   GCNLAB_VENV       folder of the virtual environment (default .venv); an active environment that has gcnlab is used

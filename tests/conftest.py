@@ -1,4 +1,4 @@
-"""For all tests: one thread, the CPU, generated data in a temporary folder, and one finished smoke study."""
+"""For all tests: one thread, the CPU, drawn data in a temporary folder, and one finished smoke study."""
 
 import os
 from types import SimpleNamespace
@@ -6,9 +6,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from gcnlab.cli import main
-from gcnlab.data import shapes
-from gcnlab.study import profiles, runner, variants
+from gcnlab.analysis.tables import table_configs
+from gcnlab.data.synthetic import voc
+from gcnlab.experiments import profiles, scheduler
+from gcnlab.experiments.store import Store
 
 torch.set_num_threads(1)
 
@@ -37,6 +38,7 @@ def caught():
 @pytest.fixture
 def call(capsys):
     """``call(*arguments)`` → exit code, standard output, standard error."""
+    from gcnlab.cli import main
 
     def run(*arguments):
         capsys.readouterr()
@@ -52,11 +54,14 @@ def call(capsys):
 
 @pytest.fixture(scope="session")
 def smoke(tmp_path_factory):
-    """Table 5 of the smoke profile, trained once: ``out``, ``runs``, ``log`` and ``failures``. Do not write into it."""
+    """Table 5 of profile smoke, trained once: ``out``, ``store``, ``runs``, ``log``, ``failures``.
+
+    Do not write into it.
+    """
     out, log = tmp_path_factory.mktemp("smoke"), []
-    runs = variants.table_runs(["5"], profiles.get("smoke"), [0])
-    failures = runner.run_all(runs, out, log=log.append)
-    return SimpleNamespace(out=out, runs=runs, log=log, failures=failures)
+    store, runs = Store(out), table_configs(["5"], profiles.get("smoke"), [0])
+    failures = scheduler.run_all(runs, store, log=log.append)
+    return SimpleNamespace(out=out, store=store, runs=runs, log=log, failures=failures)
 
 
 @pytest.fixture
@@ -65,13 +70,16 @@ def real_data(pytestconfig):
     folder = os.environ.get("GCNLAB_TEST_DATA") or pytestconfig.rootpath.parent / "shared" / "data"
     folder = pytestconfig.rootpath / folder
     if not (folder / "VOCdevkit").is_dir():
-        pytest.skip(f"no real data in {folder}: set GCNLAB_TEST_DATA to the folder that holds VOCdevkit/")
+        pytest.skip(f"no real data in {folder}: set GCNLAB_TEST_DATA to what holds VOCdevkit/")
     return folder
 
 
 @pytest.fixture(scope="session")
 def layout(tmp_path_factory):
-    """A small data root in the official layouts: VOC 4 + 3, SBD 5, single shapes 30 + 2. Copy it before changing it."""
+    """A small data root in the official layouts: VOC 4 + 3, SBD 5, single shapes 30 + 2.
+
+    Copy it before changing it.
+    """
     folder = tmp_path_factory.mktemp("layout") / "data"
-    shapes.write(folder, shapes.Sizes(train=4, extra=5, val=3, single_train=30, single_val=2))
+    voc.write(folder, voc.Sizes(train=4, extra=5, val=3, single_train=30, single_val=2))
     return folder

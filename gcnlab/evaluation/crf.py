@@ -1,7 +1,8 @@
 """Dense CRF (Krähenbühl and Koltun 2011) on the probabilities of a segmenter, as in Tables 7 and 9.
 
-Mean field with two Gaussian kernels and the Potts model: pixels that are near and alike in colour, and pixels that are
-very near, are drawn to one class. Kernels are normalised symmetrically, as in pydensecrf.
+Mean field with two Gaussian kernels and the Potts model: pixels that are near and alike in colour,
+and pixels that are very near, are drawn to one class. Kernels are normalised symmetrically, as in
+pydensecrf.
 """
 
 import sys
@@ -38,11 +39,16 @@ class Pairwise:
 
 @dataclass(frozen=True)
 class Crf:
-    """A CRF step: who computes it, how long, and the kernels to choose from (on training images).
+    """A CRF step: what computes it, how long, and the kernels to choose from.
 
     Args:
-        backend: ``exact`` sums over all pairs of pixels, for images of up to ``EXACT_LIMIT`` pixels;
+        backend: ``exact`` sums over all pairs of pixels, of images of up to ``EXACT_LIMIT`` pixels;
             ``pydensecrf2`` is the permutohedral approximation, for images of any size.
+        candidates: kernels of which the best on training images is used.
+        iterations: of the mean field.
+
+    Raises:
+        UserError: an unknown backend, no candidate or no iteration.
     """
 
     backend: str
@@ -51,32 +57,41 @@ class Crf:
 
     def __post_init__(self):
         if self.backend not in BACKENDS:
-            raise UserError(f"unknown CRF backend {self.backend!r}; choose one of {', '.join(BACKENDS)}")
+            raise UserError(
+                f"unknown CRF backend {self.backend!r}; choose one of {', '.join(BACKENDS)}"
+            )
         if not self.candidates or self.iterations < 1:
             raise UserError("a CRF needs at least one candidate and one iteration")
 
     def check_backend(self) -> None:
         """Raise ``UserError`` if the backend is not installed."""
         if self.backend == "pydensecrf2" and find_spec("pydensecrf") is None:
-            raise UserError(f"the dense CRF needs pydensecrf2: {sys.executable} -m pip install -e '.[crf]' (Python up "
-                            "to 3.12 and a C++ compiler)")  # fmt: skip
+            remedy = f"{sys.executable} -m pip install -e '.[crf]'"
+            needs = "(Python up to 3.12 and a C++ compiler)"
+            raise UserError(f"the dense CRF needs pydensecrf2: {remedy} {needs}")
 
     def version(self) -> str | None:
         """Of the library that computes it; None for our own."""
         return None if self.backend == "exact" else version(self.backend)
 
 
-def dense_crf(probabilities: np.ndarray, image: np.ndarray, kernels: Pairwise, backend: str = "exact",
-              iterations: int = 10) -> np.ndarray:  # fmt: skip
-    """Refine ``probabilities`` (classes, H, W) float with ``image`` (H, W, 3) uint8: probabilities of the same shape.
+def dense_crf(
+    probabilities: np.ndarray,
+    image: np.ndarray,
+    kernels: Pairwise,
+    backend: str = "exact",
+    iterations: int = 10,
+) -> np.ndarray:
+    """Refine ``probabilities`` (classes, H, W) float by ``image`` (H, W, 3) uint8; same shape.
 
-    Raises ``ValueError`` if the two differ in size, ``UserError`` if the image is too large for ``exact`` or the
-    backend is missing.
+    Raises ``ValueError`` if the two differ in size, ``UserError`` if the image is too large for
+    ``exact`` or the backend is missing.
     """
     if probabilities.shape[1:] != image.shape[:2]:
-        raise ValueError(f"probabilities of {probabilities.shape[1:]} and an image of {image.shape[:2]} differ in size")
+        sizes = f"probabilities of {probabilities.shape[1:]} and an image of {image.shape[:2]}"
+        raise ValueError(f"{sizes} differ in size")
     Crf(backend).check_backend()
-    # as deeplab's scripts: a probability of 0 would forbid a class for ever
+    # as deeplab's scripts: a probability of 0 would exclude a class for good
     log_p = np.log(np.clip(probabilities.astype(np.float32), 1e-5, 1))
     compute = _exact if backend == "exact" else _permutohedral
     return compute(log_p, image, kernels, iterations)
@@ -85,10 +100,12 @@ def dense_crf(probabilities: np.ndarray, image: np.ndarray, kernels: Pairwise, b
 def _exact(log_p: np.ndarray, image: np.ndarray, kernels: Pairwise, iterations: int) -> np.ndarray:
     classes, height, width = log_p.shape
     if height * width > EXACT_LIMIT:
-        raise UserError(f"an image of {width}×{height} is too large for the exact CRF: use backend pydensecrf2")
+        raise UserError(
+            f"an image of {width}×{height} is too large for the exact CRF: use backend pydensecrf2"
+        )
     rows, columns = np.mgrid[:height, :width].astype(np.float32)
-    place, colour = np.stack([columns, rows], -1), image.astype(np.float32)
-    features = np.concatenate([place / kernels.bilateral_xy, colour / kernels.bilateral_rgb], -1)
+    position, colour = np.stack([columns, rows], -1), image.astype(np.float32)
+    features = np.concatenate([position / kernels.bilateral_xy, colour / kernels.bilateral_rgb], -1)
     bilateral = _kernel(torch.from_numpy(features.reshape(height * width, 5)))
     smooth = _blur(kernels.smooth_xy)
     ones = torch.ones(1, 1, height, width)
@@ -96,9 +113,13 @@ def _exact(log_p: np.ndarray, image: np.ndarray, kernels: Pairwise, iterations: 
     unary = torch.from_numpy(log_p)
     q = unary.softmax(0)
     for _ in range(iterations):
-        near_alike = ((q.reshape(classes, -1) * bilateral_scale) @ bilateral * bilateral_scale).view_as(q)
+        near_alike = (
+            (q.reshape(classes, -1) * bilateral_scale) @ bilateral * bilateral_scale
+        ).view_as(q)
         near = (smooth(q[:, None] * smooth_scale) * smooth_scale)[:, 0]
-        q = (unary + kernels.bilateral_weight * near_alike + kernels.smooth_weight * near).softmax(0)
+        q = (unary + kernels.bilateral_weight * near_alike + kernels.smooth_weight * near).softmax(
+            0
+        )
     return q.numpy()
 
 
@@ -106,13 +127,15 @@ def _kernel(features: torch.Tensor) -> torch.Tensor:
     """The Gaussian kernel of all pairs of ``features`` (pixels, dimensions)."""
     features = features - features.mean(0)
     half_square = 0.5 * (features * features).sum(1)
-    exponent = torch.addmm(-half_square, features, features.T).sub_(half_square[:, None])  # −½ |a − b|²
+    exponent = torch.addmm(-half_square, features, features.T).sub_(
+        half_square[:, None]
+    )  # −½ |a − b|²
     # What is beyond float32 beside a pixel's own 1 is cut off: denormal numbers are slow.
     return F.threshold_(exponent, NEGLIGIBLE, -torch.inf).exp_()
 
 
 def _blur(deviation: float) -> Callable[[torch.Tensor], torch.Tensor]:
-    """Sums weighted by a Gaussian of the distance: (N, 1, H, W) → the same, nothing beyond the edges."""
+    """Sums weighted by a Gaussian of the distance, 0 beyond edges: (N, 1, H, W) → the same."""
     reach = ceil(deviation * sqrt(-2 * NEGLIGIBLE))
     line = torch.exp(-0.5 * (torch.arange(-reach, reach + 1) / deviation) ** 2)
 
@@ -123,13 +146,19 @@ def _blur(deviation: float) -> Callable[[torch.Tensor], torch.Tensor]:
     return blur
 
 
-def _permutohedral(log_p: np.ndarray, image: np.ndarray, kernels: Pairwise, iterations: int) -> np.ndarray:
+def _permutohedral(
+    log_p: np.ndarray, image: np.ndarray, kernels: Pairwise, iterations: int
+) -> np.ndarray:
     from pydensecrf.densecrf import DenseCRF2D
 
     classes, height, width = log_p.shape
     crf = DenseCRF2D(width, height, classes)
     crf.setUnaryEnergy(np.ascontiguousarray(-log_p.reshape(classes, -1)))
     crf.addPairwiseGaussian(sxy=kernels.smooth_xy, compat=kernels.smooth_weight)
-    crf.addPairwiseBilateral(sxy=kernels.bilateral_xy, srgb=kernels.bilateral_rgb,
-                             rgbim=np.ascontiguousarray(image), compat=kernels.bilateral_weight)  # fmt: skip
+    crf.addPairwiseBilateral(
+        sxy=kernels.bilateral_xy,
+        srgb=kernels.bilateral_rgb,
+        rgbim=np.ascontiguousarray(image),
+        compat=kernels.bilateral_weight,
+    )
     return np.array(crf.inference(iterations), np.float32).reshape(classes, height, width)

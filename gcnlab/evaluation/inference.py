@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gcnlab.errors import UserError
-from gcnlab.evaluation.metrics import BoundaryAccuracy, ConfusionMatrix
+from gcnlab.evaluation.metrics import SegmentationCounts
 
 Batch = tuple[Tensor, Tensor, Sequence[tuple[int, int]]]
 
@@ -24,7 +24,10 @@ class TestTime:
         scales: factors by which the image is resized; 1 leaves it untouched.
         flip: also look at the mirror image.
         crop: look at square crops of this many pixels instead of the whole image.
-        stride: with ``crop``: neighbouring crops are at most so far apart. They are spread evenly from edge to edge.
+        stride: with ``crop``: neighbouring crops are at most so far apart; they are spread evenly.
+
+    Raises:
+        UserError: values that no image can be looked at with.
     """
 
     __test__ = False  # no test class, whatever its name begins with
@@ -38,32 +41,34 @@ class TestTime:
         if not self.scales or not all(scale > 0 for scale in self.scales):
             raise UserError(f"scales {self.scales} must be positive numbers")
         if (self.crop is None) != (self.stride is None):
-            raise UserError(f"crop {self.crop} and stride {self.stride} belong together: set both or none")
+            both = f"crop {self.crop} and stride {self.stride}"
+            raise UserError(f"{both} belong together: set both or none")
         if self.crop is not None and not 0 < self.stride <= self.crop:
-            raise UserError(f"crop {self.crop} needs a stride of 1 … crop pixels, not {self.stride}")
+            needs = f"crop {self.crop} needs a stride of 1 … crop pixels"
+            raise UserError(f"{needs}, not {self.stride}")
 
 
 def crop_starts(size: int, crop: int, stride: int) -> list[int]:
-    """Where crops begin along ``size`` pixels: evenly spread, every pixel covered; one crop if all fits into it."""
+    """Where crops begin along ``size`` pixels: spread evenly, covering all, as few as can be."""
     count = 1 + max(0, ceil((size - crop) / stride))
-    return [round(i * (size - crop) / max(1, count - 1)) for i in range(count)] if count > 1 else [0]
+    return [round(i * (size - crop) / (count - 1)) for i in range(count)] if count > 1 else [0]
 
 
-def _view(model: nn.Module, images: Tensor, how: TestTime, autocast: AbstractContextManager | None) -> Tensor:
-    """Probabilities of ``images`` as they are: of the whole, or of crops, averaged where they overlap."""
+def _view(
+    model: nn.Module, images: Tensor, how: TestTime, autocast: AbstractContextManager | None
+) -> Tensor:
+    """Probabilities of ``images`` at their size, whole or by crops, averaged where they overlap."""
     height, width = images.shape[-2:]
     crop = how.crop or max(height, width)
-    total, covered = None, torch.zeros(height, width, device=images.device)
+    total, covered = None, images.new_zeros(height, width, dtype=torch.float32)
     for top in crop_starts(height, crop, how.stride or crop):
         for left in crop_starts(width, crop, how.stride or crop):
-            place = (..., slice(top, top + crop), slice(left, left + crop))
-            part = images[place].contiguous(memory_format=torch.channels_last)
-            with autocast or nullcontext():
-                scores = model(part)
+            window = (..., slice(top, top + crop), slice(left, left + crop))
+            scores = _logits(model, images[window], autocast).float().softmax(1)
             if total is None:
-                total = torch.zeros(len(images), scores.shape[1], height, width, device=images.device)
-            total[place] += scores.float().softmax(1)
-            covered[place] += 1
+                total = scores.new_zeros(*scores.shape[:2], height, width)
+            total[window] += scores
+            covered[window] += 1
     return total / covered
 
 
@@ -71,11 +76,11 @@ def _view(model: nn.Module, images: Tensor, how: TestTime, autocast: AbstractCon
 def probabilities(
     model: nn.Module, images: Tensor, how: TestTime, autocast: AbstractContextManager | None = None
 ) -> Tensor:
-    """Class probabilities averaged over all views: images (N, 3, H, W) → (N, classes, H, W) float32 on the CPU.
+    """Class probabilities averaged over all views: float32 (N, classes, H, W) on the CPU.
 
-    Images are uint8, or float in [0, 1]. Scores of a resized image are resized back before they are averaged.
+    Images (N, 3, H, W) are uint8, or float in [0, 1]. Probabilities of a resized image are resized
+    back before they are averaged.
     """
-    model.eval()
     images = images.to(next(model.parameters()).device)
     size = tuple(images.shape[-2:])
     total = torch.zeros(())
@@ -89,8 +94,14 @@ def probabilities(
         if how.flip:
             views.append(_view(model, scaled.flip(-1), how, autocast).flip(-1))
         for view in views:
-            total = total + (view if scale == 1 else F.interpolate(view, size, mode="bilinear")).cpu()
+            view = view if scale == 1 else F.interpolate(view, size, mode="bilinear")
+            total = total + view.cpu()
     return total / (len(how.scales) * (1 + how.flip))
+
+
+def _as_classes(scores: Tensor) -> Tensor:
+    """The highest class of ``scores`` (N, classes, …): uint8, or int64 beyond 256 classes."""
+    return scores.argmax(1).to(torch.uint8 if scores.shape[1] <= 256 else torch.int64)
 
 
 @torch.inference_mode()
@@ -100,32 +111,36 @@ def predict(
     autocast: AbstractContextManager | None = None,
     how: TestTime | None = None,
 ) -> Tensor:
-    """Most likely class: images (N, 3, H, W) → (N, H, W) uint8, or (N,) for a classifier.
+    """Most likely class: images (N, 3, H, W) → (N, H, W), or (N,) for a classifier.
 
-    ``how`` None: the class of the highest logit in the whole image as it is.
+    uint8, or int64 if the model has more than 256 classes. ``how`` None: the class of the highest
+    logit in the whole image as it is.
     """
     if how is not None:
-        return probabilities(model, images, how, autocast).argmax(1).to(torch.uint8)
+        return _as_classes(probabilities(model, images, how, autocast))
+    return _as_classes(_logits(model, images, autocast))
+
+
+def _logits(model: nn.Module, images: Tensor, autocast: AbstractContextManager | None) -> Tensor:
     model.eval()
     device = next(model.parameters()).device
-    images = images.to(device).contiguous(memory_format=torch.channels_last)
     with autocast or nullcontext():
-        return model(images).argmax(1).to(torch.uint8)
+        return model(images.to(device).contiguous(memory_format=torch.channels_last))
 
 
 def score_predictions(
-    pairs: Iterable[tuple[np.ndarray | Tensor, np.ndarray | Tensor]], num_classes: int, distances: Sequence[float] = ()
-) -> tuple[ConfusionMatrix, BoundaryAccuracy]:
+    pairs: Iterable[tuple[np.ndarray | Tensor, np.ndarray | Tensor]],
+    num_classes: int,
+    distances: Sequence[float] = (),
+) -> SegmentationCounts:
     """Score (prediction, label) pairs, each (H, W) integer maps without padding.
 
     ``distances`` in pixels are those of the boundary regions; none skips that measurement.
     """
-    confusion, boundary = ConfusionMatrix(num_classes), BoundaryAccuracy(distances)
+    counts = SegmentationCounts(num_classes, distances)
     for prediction, label in pairs:
-        confusion.update(prediction, label)
-        if distances:
-            boundary.update(prediction, label)
-    return confusion, boundary
+        counts.update(prediction, label)
+    return counts
 
 
 def score_segmentation(
@@ -135,11 +150,11 @@ def score_segmentation(
     distances: Sequence[float] = (),
     autocast: AbstractContextManager | None = None,
     how: TestTime | None = None,
-) -> tuple[ConfusionMatrix, BoundaryAccuracy]:
+) -> SegmentationCounts:
     """Score a segmenter.
 
-    Each batch is (images, labels, unpadded sizes); predictions are cropped to the unpadded size before they count.
-    ``distances`` as in :func:`score_predictions`, ``how`` as in :func:`predict`.
+    Each batch is (images, labels, unpadded sizes); predictions are cropped to the unpadded size
+    before they count. ``distances`` as in :func:`score_predictions`, ``how`` as in :func:`predict`.
     """
 
     def pairs():
@@ -158,13 +173,10 @@ def topk_errors(
     ks: Sequence[int] = (1, 5),
     autocast: AbstractContextManager | None = None,
 ) -> list[float]:
-    """Share in [0, 1] of images whose class is not among the k highest logits, for every k of ``ks``."""
-    model.eval()
-    device = next(model.parameters()).device
+    """Share in [0, 1] of images whose class is not among the k highest logits, per k of ``ks``."""
     wrong, total = torch.zeros(len(ks)), 0
     for images, labels, _ in batches:
-        with autocast or nullcontext():
-            logits = model(images.to(device).contiguous(memory_format=torch.channels_last)).float().cpu()
+        logits = _logits(model, images, autocast).float().cpu()
         ranked = logits.topk(min(max(ks), logits.shape[1]), 1).indices == labels[:, None]
         wrong += torch.tensor([(~ranked[:, :k].any(1)).sum() for k in ks])
         total += len(labels)

@@ -5,22 +5,23 @@ from torch import Tensor
 
 
 def _nearest_branch(kernel: Tensor, channels: int, vertical_first: bool) -> Tensor:
-    """The kernel of one GCN branch with ``channels`` inner channels that is nearest to ``kernel`` (O, I, k, k).
+    """The kernel of one GCN branch with ``channels`` inner channels nearest to (O, I, k, k).
 
-    A branch k×1 → 1×k has Σ_c b[o, c, x] a[c, i, y]: a matrix of rank ``channels`` from (i, y) to (o, x).
+    A branch k×1 → 1×k has Σ_c b[o, c, x] a[c, i, y]: a matrix of rank ``channels`` from (i, y) to
+    (o, x).
     """
     order = (1, 2, 0, 3) if vertical_first else (1, 3, 0, 2)
     arranged = kernel.permute(order)
     u, s, v = torch.linalg.svd(arranged.flatten(2).flatten(0, 1), full_matrices=False)
-    low = (u[:, :channels] * s[:channels]) @ v[:channels]
-    return low.view(arranged.shape).permute(*(order.index(i) for i in range(4)))
+    low_rank = (u[:, :channels] * s[:channels]) @ v[:channels]
+    return low_rank.view(arranged.shape).permute(*(order.index(i) for i in range(4)))
 
 
 def gcn_share(kernel: Tensor, channels: int | None = None, rounds: int = 20) -> float:
-    """Share in [0, 1] of the squared norm of ``kernel`` (O, I, k, k) that the nearest kernel of GCN's form has.
+    """Share in [0, 1] of the squared norm of ``kernel`` (O, I, k, k) that GCN's form can have.
 
-    GCN's form is the sum of two branches of rank ``channels`` (default O, as in Fig. 4A), fitted in turn. The result is
-    a lower bound that grows with ``rounds``; 1 for the kernel of any GCN.
+    GCN's form is the sum of two branches of rank ``channels`` (default O, as in Fig. 4A), fitted in
+    turn. A lower bound that grows with ``rounds``; 1 for the kernel of any GCN.
     """
     kernel = kernel.detach().double()
     channels = len(kernel) if channels is None else channels
@@ -32,9 +33,9 @@ def gcn_share(kernel: Tensor, channels: int | None = None, rounds: int = 20) -> 
 
 
 def spectrum(kernel: Tensor) -> Tensor:
-    """Singular values of ``kernel`` (O, I, k, k) as a map from (i, y) to (o, x), the largest first, over the largest.
+    """Singular values of ``kernel`` (O, I, k, k) as a map from (i, y) to (o, x), descending.
 
-    Of one branch of a GCN only as many as it has inner channels are not 0.
+    Relative to the largest. Of one branch of a GCN only as many as it has inner channels are not 0.
     """
     matrix = kernel.detach().double().permute(1, 2, 0, 3).flatten(2).flatten(0, 1)
     values = torch.linalg.svdvals(matrix)

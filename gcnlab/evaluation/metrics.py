@@ -1,15 +1,15 @@
-"""Mean IoU over a data set, and accuracy near and away from object boundaries (Table 5)."""
+"""Mean IoU over a data set, and accuracy near and away from boundaries (Table 5), with counts."""
 
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import distance_transform_edt
+from torch import Tensor
 
 
-def _array(values: ArrayLike | torch.Tensor) -> NDArray:
-    return values.detach().cpu().numpy() if isinstance(values, torch.Tensor) else np.asarray(values)
+def _array(values: ArrayLike | Tensor) -> NDArray:
+    return values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
 
 
 class ConfusionMatrix:
@@ -23,14 +23,16 @@ class ConfusionMatrix:
         self.ignore_index = ignore_index
         self.matrix = np.zeros((num_classes, num_classes), np.int64)
 
-    def update(self, prediction: ArrayLike | torch.Tensor, target: ArrayLike | torch.Tensor) -> None:
-        """Count integer class maps of equal shape; pixels with target ``ignore_index`` do not count.
+    def update(self, prediction: ArrayLike | Tensor, target: ArrayLike | Tensor) -> None:
+        """Count integer class maps of equal shape; targets of ``ignore_index`` do not count.
 
         Raises ``ValueError`` for different shapes or for a class outside 0 … num_classes − 1.
         """
         prediction, target = _array(prediction), _array(target)
         if prediction.shape != target.shape:
-            raise ValueError(f"prediction {prediction.shape} and target {target.shape} differ in shape")
+            raise ValueError(
+                f"prediction {prediction.shape} and target {target.shape} differ in shape"
+            )
         counted = target != self.ignore_index
         true, predicted = target[counted].astype(np.int64), prediction[counted].astype(np.int64)
         for name, values in (("target", true), ("prediction", predicted)):
@@ -40,10 +42,10 @@ class ConfusionMatrix:
         self.matrix += pairs.reshape(self.num_classes, self.num_classes)
 
     def iou(self) -> NDArray[np.float64]:
-        """Intersection over union per class in [0, 1]; nan for a class neither present nor predicted."""
-        hit = np.diag(self.matrix).astype(float)
-        union = self.matrix.sum(0) + self.matrix.sum(1) - hit
-        return np.divide(hit, union, out=np.full(self.num_classes, np.nan), where=union > 0)
+        """Intersection over union per class in [0, 1]; nan if neither present nor predicted."""
+        hits = np.diag(self.matrix).astype(float)
+        union = self.matrix.sum(0) + self.matrix.sum(1) - hits
+        return np.divide(hits, union, out=np.full(self.num_classes, np.nan), where=union > 0)
 
     def miou(self) -> float:
         """Mean of :meth:`iou` over the classes that occur, in [0, 1]; nan if there are none."""
@@ -56,12 +58,12 @@ class ConfusionMatrix:
         return float(np.trace(self.matrix) / total) if total else float("nan")
 
 
-def boundary_distance(label: ArrayLike | torch.Tensor) -> NDArray[np.float64]:
-    """Euclidean distance in pixels from each pixel of an (H, W) label map to the nearest boundary pixel.
+def boundary_distance(label: ArrayLike | Tensor) -> NDArray[np.float64]:
+    """Distance in pixels from each pixel of an (H, W) label map to the nearest boundary pixel.
 
-    A boundary pixel has a 4-neighbour with another label. Void is a label here: the pixels on both sides of VOC's
-    void ring are boundary pixels, and so is the rim of a void region. The image edge is no boundary. A map of one
-    label has no boundary: every distance is infinite.
+    Euclidean. A boundary pixel has a 4-neighbour with another label. Void is a label here: the
+    pixels on both sides of VOC's void ring are boundary pixels, and so is the rim of a void region.
+    The image edge is no boundary. Without a boundary every distance is infinite.
     """
     label = _array(label)
     edge = np.zeros(label.shape, bool)
@@ -75,18 +77,20 @@ def boundary_distance(label: ArrayLike | torch.Tensor) -> NDArray[np.float64]:
     return distance_transform_edt(~edge)
 
 
-def boundary_region(label: ArrayLike | torch.Tensor, distance: float = 7, ignore_index: int = 255) -> NDArray[np.bool_]:
-    """The boundary region of Table 5: (H, W) bool, True for non-void pixels within ``distance`` of a boundary.
+def boundary_region(
+    label: ArrayLike | Tensor, distance: float = 7, ignore_index: int = 255
+) -> NDArray[np.bool_]:
+    """The boundary region of Table 5: (H, W) bool, non-void pixels within ``distance`` pixels.
 
-    The internal region is the other non-void pixels. ``distance`` 0 gives the boundary pixels themselves. What
-    counts as a boundary is said in :func:`boundary_distance`. Section 4.1.1: "distance ≤ 7".
+    The internal region is the other non-void pixels. ``distance`` 0 gives the boundary pixels
+    themselves, see :func:`boundary_distance`. Section 4.1.1: "distance ≤ 7".
     """
     label = _array(label)
     return (boundary_distance(label) <= distance) & (label != ignore_index)
 
 
 class BoundaryAccuracy:
-    """Pixel accuracy in the boundary and the internal region over a data set, for several distances at once."""
+    """Pixel accuracy in the boundary and the internal region, for several distances at once."""
 
     def __init__(self, distances: Sequence[float], ignore_index: int = 255):
         self.distances = tuple(distances)
@@ -95,8 +99,8 @@ class BoundaryAccuracy:
         self._boundary = np.zeros((len(self.distances), 2), np.int64)
         self._all = np.zeros(2, np.int64)
 
-    def update(self, prediction: ArrayLike | torch.Tensor, target: ArrayLike | torch.Tensor) -> None:
-        """Count one image: (H, W) class maps, unpadded (a padded border would count as a boundary)."""
+    def update(self, prediction: ArrayLike | Tensor, target: ArrayLike | Tensor) -> None:
+        """Count one image: (H, W) class maps, unpadded (a padded border would be a boundary)."""
         prediction, target = _array(prediction), _array(target)
         counted = target != self.ignore_index
         correct = (prediction == target) & counted
@@ -105,6 +109,14 @@ class BoundaryAccuracy:
         for i, limit in enumerate(self.distances):
             region = distance <= limit
             self._boundary[i] += ((correct & region).sum(), (counted & region).sum())
+
+    def counts(self) -> dict[str, list[int]]:
+        """[correct, counted] non-void pixels of ``"all"`` and of each boundary region, by distance.
+
+        Keys are the distances as text, ``"3"`` for 3; every accuracy follows from these numbers.
+        """
+        regions = zip(self.distances, self._boundary.tolist(), strict=True)
+        return {"all": self._all.tolist(), **{f"{d:g}": counts for d, counts in regions}}
 
     def _of(self, distance: float) -> NDArray[np.int64]:
         return self._boundary[self.distances.index(distance)]
@@ -117,15 +129,35 @@ class BoundaryAccuracy:
         """Accuracy in [0, 1] of the other non-void pixels; nan if there are none."""
         return _ratio(self._all - self._of(distance))
 
-    def boundary_pixels(self, distance: float) -> int:
-        """Non-void pixels counted in the boundary region."""
-        return int(self._of(distance)[1])
-
-    def pixels(self) -> int:
-        """All non-void pixels counted."""
-        return int(self._all[1])
-
 
 def _ratio(correct_and_counted: NDArray[np.int64]) -> float:
     correct, counted = correct_and_counted
     return float(correct / counted) if counted else float("nan")
+
+
+class SegmentationCounts:
+    """All counts of one evaluation, from which every score and its bootstrap can be derived.
+
+    Attributes:
+        confusion: over all images.
+        boundary: over all images; None without ``distances`` (pixels).
+        images: per image, in order, flat [class, hits, predicted, true, …] of every class that
+            occurs in or is predicted on its non-void pixels, by class.
+    """
+
+    def __init__(self, num_classes: int, distances: Sequence[float] = (), ignore_index: int = 255):
+        self.confusion = ConfusionMatrix(num_classes, ignore_index)
+        self.boundary = BoundaryAccuracy(distances, ignore_index) if distances else None
+        self.images: list[list[int]] = []
+
+    def update(self, prediction: ArrayLike | Tensor, target: ArrayLike | Tensor) -> None:
+        """Count one image: (H, W) integer class maps, unpadded; errors as of the matrix."""
+        prediction, target = _array(prediction), _array(target)
+        before = self.confusion.matrix.copy()
+        self.confusion.update(prediction, target)
+        if self.boundary is not None:
+            self.boundary.update(prediction, target)
+        matrix = self.confusion.matrix - before
+        counts = np.stack([np.diag(matrix), matrix.sum(0), matrix.sum(1)], 1)
+        classes = np.flatnonzero(counts.any(1))
+        self.images.append(np.column_stack([classes, counts[classes]]).ravel().tolist())

@@ -1,4 +1,4 @@
-"""Scores by the size of the object that a pixel belongs to: where in the range of sizes a model gains."""
+"""Scores by the size of the object that a pixel belongs to: at which sizes a model gains."""
 
 from collections.abc import Sequence
 
@@ -11,10 +11,10 @@ from gcnlab.evaluation.metrics import ConfusionMatrix, boundary_region
 
 
 def connected_objects(label: ArrayLike, ignore_index: int = 255) -> NDArray[np.int64]:
-    """Instance ids 1, 2, … of the 4-connected regions of one class in an (H, W) label map; 0: background and void.
+    """Instance ids 1, 2, … of the 4-connected regions of one class; 0: background and void.
 
-    What stands in for an instance map where there is none: touching objects of one class count as one, and an object
-    that another one cuts in two counts as two.
+    In place of an instance map, from an (H, W) label map: touching objects of one class count as
+    one, and an object that another one cuts in two counts as two.
     """
     label = np.asarray(label)
     instances = np.zeros(label.shape, np.int64)
@@ -25,13 +25,18 @@ def connected_objects(label: ArrayLike, ignore_index: int = 255) -> NDArray[np.i
 
 
 def object_sizes(instances: ArrayLike) -> dict[int, int]:
-    """Instance id → the longer side in pixels of its bounding box, from an (H, W) map with 0 = no object."""
+    """Instance id → longer side in pixels of its bounding box; (H, W) map with 0 = no object."""
     boxes = find_objects(np.asarray(instances).astype(np.int64))
-    return {i: max(s.stop - s.start for s in box) for i, box in enumerate(boxes, 1) if box is not None}
+    return {
+        i: max(s.stop - s.start for s in box) for i, box in enumerate(boxes, 1) if box is not None
+    }
 
 
 def innermost_point(mask: ArrayLike) -> tuple[int, int]:
-    """(row, column) of the pixel of a bool (H, W) mask that is farthest from its edge; the image's edge is one too."""
+    """(row, column) of the pixel of a bool (H, W) mask that is farthest from its edge.
+
+    The image's edge is one too.
+    """
     padded = np.pad(np.asarray(mask), 1)
     row, column = np.unravel_index(distance_transform_edt(padded).argmax(), padded.shape)
     return int(row) - 1, int(column) - 1
@@ -41,12 +46,15 @@ class ScoresBySize:
     """Scores of the pixels of objects, in bins of the objects' sizes, over a data set.
 
     Args:
-        edges: ascending sizes in pixels (see :func:`object_sizes`); bin i holds sizes in [edges[i], edges[i + 1]).
+        edges: ascending sizes in pixels (see :func:`object_sizes`); bin i holds sizes in
+            [edges[i], edges[i + 1]).
         num_classes: with background as 0.
         distance: of the boundary region; the internal pixels of an object are the others.
     """
 
-    def __init__(self, edges: Sequence[float], num_classes: int, distance: float, ignore_index: int = 255):
+    def __init__(
+        self, edges: Sequence[float], num_classes: int, distance: float, ignore_index: int = 255
+    ):
         self.edges, self.distance, self.ignore_index = tuple(edges), distance, ignore_index
         bins = len(self.edges) - 1
         self.objects = np.zeros(bins, np.int64)
@@ -60,15 +68,18 @@ class ScoresBySize:
         counted = (target != self.ignore_index) & (target != 0)
         inside = counted & ~boundary_region(target, self.distance, self.ignore_index)
         for number, size in object_sizes(instances).items():
-            place = int(np.searchsorted(self.edges, size, side="right")) - 1
+            bin_ = int(np.searchsorted(self.edges, size, side="right")) - 1
             pixels = counted & (instances == number)
-            if not 0 <= place < len(self.objects) or not pixels.any():
+            if not 0 <= bin_ < len(self.objects) or not pixels.any():
                 continue
-            self.objects[place] += 1
+            self.objects[bin_] += 1
             depth = distance_transform_edt(np.pad(pixels, 1))[1:-1, 1:-1]
-            for matrices, region in ((self._all, pixels), (self._internal, pixels & inside),
-                                     (self._centre, pixels & (depth > depth.max() / 2))):  # fmt: skip
-                matrices[place].update(prediction[region], target[region])
+            for matrices, region in (
+                (self._all, pixels),
+                (self._internal, pixels & inside),
+                (self._centre, pixels & (depth > depth.max() / 2)),
+            ):
+                matrices[bin_].update(prediction[region], target[region])
 
     def accuracy(self) -> NDArray[np.float64]:
         """Share of the objects' pixels with the right class, per bin."""
@@ -85,6 +96,8 @@ class ScoresBySize:
     def miou(self) -> NDArray[np.float64]:
         """Mean IoU over the object classes, counted on the pixels of the bin's objects alone.
 
-        A pixel of an object of another bin, or of the background, is in no intersection and in no union.
+        A pixel of an object of another bin, or of the background, is in no union.
         """
-        return np.array([float(np.nanmean(m.iou()[1:])) if m.matrix.any() else np.nan for m in self._all])
+        return np.array(
+            [float(np.nanmean(m.iou()[1:])) if m.matrix.any() else np.nan for m in self._all]
+        )

@@ -1,28 +1,28 @@
 """What one score depends on: the valid, the effective and the theoretical receptive field.
 
-Every function takes a segmenter, any module ``(N, 3, H, W) -> (N, classes, H, W)``, and a ``point`` (row, column) of
-the image, and looks at the score (logit) of one class there. Maps are float32 ``(H, W)`` on the CPU, in image
-coordinates.
+Every function takes a segmenter, any module ``(N, 3, H, W) -> (N, classes, H, W)``, and a ``point``
+(row, column) of the image, and looks at the score (logit) of one class there. Images are
+(3, H, W), uint8 in 0 … 255 or float in [0, 1]; maps are float32 (H, W) on the CPU. A point outside
+the image raises ``ValueError``.
 """
 
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gcnlab.evaluation.changed_taps import ChangedTaps, positive_twin
-
 MEAN_COLOUR = (124, 116, 104)  # the ImageNet mean, which normalisation turns into 0
-FILLS = ("mean", "black", "noise")
 
 
 def predicted_class(model: nn.Module, image: Tensor, point: tuple[int, int]) -> int:
-    """The class with the highest score at ``point`` of ``image`` (3, H, W)."""
+    """The class with the highest score at ``point`` of ``image``."""
     with _evaluating(model), torch.no_grad():
-        return int(model(image[None].to(_device(model)))[0, :, *_checked(point, image.shape[-2:])].argmax())
+        scores = model(image[None].to(_device(model)))
+        return int(scores[0, :, *_checked(point, image.shape[-2:])].argmax())
 
 
 def occlusion_map(
@@ -32,94 +32,84 @@ def occlusion_map(
     window: int = 11,
     stride: int = 3,
     class_id: int | None = None,
-    fill: str | Sequence[str] = "mean",
-    batch_size: int = 64,
+    batch_size: int = 16,
     log: Callable[[str], None] | None = print,
 ) -> Tensor:
-    """The valid receptive field after Zhou et al. (2015): how much hiding a part of the image lowers the score.
+    """The valid receptive field after Zhou et al. (2015): occlusion sensitivity.
 
-    A ``window`` × ``window`` square slides over the image in steps of ``stride``; the fall of the score (original −
-    occluded) belongs to the window's centre. Every pixel takes the value of the nearest centre among the windows that
-    hide it. Of a :class:`gcnlab.models.segmenter.Segmenter` only what changes is computed (see
-    :class:`gcnlab.evaluation.changed_taps.ChangedTaps`), and nothing for windows outside the theoretical receptive
-    field, whose fall is exactly 0; any other model sees every occluded image whole.
+    A ``window`` × ``window`` square of the mean colour slides over the image in steps of
+    ``stride``; the score drop (original − occluded) belongs to the window's centre. Every pixel
+    takes the value of the nearest centre among the windows that hide it.
 
     Args:
-        image: (3, H, W), uint8 in 0 … 255 or float in [0, 1].
         class_id: the score to watch; None: the predicted class at ``point``.
-        fill: what hides the window: ``mean`` (the ImageNet mean colour), ``black`` or ``noise`` (uniform, the same for
-            every window); the maps of several are averaged.
+        batch_size: occluded images at once; more are no faster on a CPU.
         log: is told the cost before the work starts.
 
     Raises:
-        ValueError: a point outside the image, an unknown fill, or a window that does not fit.
+        ValueError: a point outside the image, or a window that does not fit.
     """
-    falls, rows, columns = occlusion_falls(model, image, point, window, stride, class_id, fill, batch_size, log)
     height, width = image.shape[-2:]
-    return falls[_nearest(rows, height)[:, None], _nearest(columns, width)[None]]
+    drops, rows, columns = score_drops(
+        model, image, point, window, stride, class_id, batch_size, log
+    )
+    return drops[_nearest(rows, height)[:, None], _nearest(columns, width)[None]]
 
 
-def occlusion_falls(
+def score_drops(
     model: nn.Module,
     image: Tensor,
     point: tuple[int, int],
-    window: int = 11,
-    stride: int = 3,
+    window: int,
+    stride: int,
     class_id: int | None = None,
-    fill: str | Sequence[str] = "mean",
-    batch_size: int = 64,
-    log: Callable[[str], None] | None = print,
+    batch_size: int = 16,
+    log: Callable[[str], None] | None = None,
 ) -> tuple[Tensor, list[tuple[int, int]], list[tuple[int, int]]]:
-    """The fall of the score for each window, see :func:`occlusion_map`, and the windows' (first, end) rows and columns.
+    """The score drop of each window, (R, C), and the windows' (first, end) rows and columns.
 
-    The windows are captum's: they begin at multiples of ``stride``, and those that reach over the edge are cut.
+    See :func:`occlusion_map`. The windows are captum's: they begin at multiples of ``stride``, and
+    those that reach over the edge are cut.
     """
-    row, column = _checked(point, image.shape[-2:])
-    fills = (fill,) if isinstance(fill, str) else tuple(fill)
-    if not fills or set(fills) - set(FILLS):
-        raise ValueError(f"unknown fill {fill!r}; choose of {', '.join(FILLS)}")
     height, width = image.shape[-2:]
+    row, column = _checked(point, (height, width))
     if not 1 <= window <= min(height, width) or stride < 1:
-        raise ValueError(f"window {window} and stride {stride} do not fit an image of {width}×{height}")
+        size = f"an image of {width}×{height}"
+        raise ValueError(f"window {window} and stride {stride} do not fit {size}")
     if class_id is None:
         class_id = predicted_class(model, image, point)
     rows, columns = _windows(height, window, stride), _windows(width, window, stride)
-    image = image.to(_device(model))
-    with _evaluating(model), torch.no_grad():
-        drop = ChangedTaps(model, image, (row, column), class_id) if hasattr(model, "merge") else None
-    field = torch.ones(height, width, dtype=torch.bool) if drop is None else drop.field
-    todo = [(i, j) for i, r in enumerate(rows) for j, c in enumerate(columns) if field[slice(*r), slice(*c)].any()]
+    boxes = [(*r, *c) for r in rows for c in columns]
     if log is not None:
-        log(f"{len(rows) * len(columns)} windows, {len(todo)} within the receptive field, {len(fills)} fills: "
-            f"{len(todo) * len(fills)} images of {width}×{height}")  # fmt: skip
-    falls = torch.zeros(len(rows), len(columns))
-    with _evaluating(model), torch.no_grad():
-        for name in fills:
-            hidden = _filling(name, image)
-            for start in range(0, len(todo), batch_size):
-                part = todo[start : start + batch_size]
-                boxes = [(*rows[i], *columns[j]) for i, j in part]
-                if drop is not None:
-                    fall = drop(hidden, boxes, window)
-                else:
-                    # The image itself is in the batch: another batch size may round differently.
-                    batch = image.repeat(len(part) + 1, 1, 1, 1)
-                    for one, (top, bottom, left, right) in zip(batch, boxes, strict=False):
-                        one[:, top:bottom, left:right] = hidden[:, top:bottom, left:right]
-                    scores = model(batch)[:, class_id, row, column]
-                    fall = scores[-1] - scores[:-1]
-                falls[tuple(torch.tensor(part).T)] += fall.float().cpu() / len(fills)
-    return falls, rows, columns
+        log(f"{len(boxes)} windows: {len(boxes)} images of {width}×{height}")
+    image, drops = image.to(_device(model)), []
+    hidden = torch.tensor(MEAN_COLOUR, device=image.device).view(3, 1, 1)
+    hidden = hidden.to(image.dtype) if image.dtype == torch.uint8 else hidden / 255
+    with _evaluating(model), torch.inference_mode():
+        for start in range(0, len(boxes), batch_size):
+            part = boxes[start : start + batch_size]
+            # The image itself is in the batch: another batch size may round differently.
+            batch = image.repeat(len(part) + 1, 1, 1, 1)
+            for occluded, (top, bottom, left, right) in zip(batch, part, strict=False):
+                occluded[:, top:bottom, left:right] = hidden
+            batch = batch.contiguous(memory_format=torch.channels_last)
+            scores = model(batch)[:, class_id, row, column]
+            drops.append((scores[-1] - scores[:-1]).float().cpu())
+    return torch.cat(drops).view(len(rows), len(columns)), rows, columns
 
 
 def gradient_map(
-    model: nn.Module, images: Tensor, point: tuple[int, int] | Sequence[tuple[int, int]], class_id: int | None = None
+    model: nn.Module,
+    images: Tensor,
+    point: tuple[int, int] | Sequence[tuple[int, int]],
+    class_id: int | None = None,
 ) -> Tensor:
-    """The effective receptive field after Luo et al. (2016): mean absolute gradient of the score by the pixels.
+    """The effective receptive field after Luo et al. (2016): mean absolute gradient of the score.
 
     Args:
-        images: (N, 3, H, W), uint8 in 0 … 255 or float in [0, 1].
-        point: one point for all images, or one per image; the maps are added in image coordinates as they are.
+        images: (N, 3, H, W).
+        point: one for all images, or one per image; maps are added in image coordinates as they
+            are.
         class_id: the score to differentiate; None: the predicted class of each image at its point.
 
     Returns:
@@ -128,8 +118,8 @@ def gradient_map(
     points = [point] * len(images) if np.ndim(point) == 1 else list(point)
     device, total = _device(model), torch.zeros(images.shape[-2:])
     with _evaluating(model), torch.enable_grad():
-        for image, place in zip(images, points, strict=True):
-            row, column = _checked(place, image.shape[-2:])
+        for image, own in zip(images, points, strict=True):
+            row, column = _checked(own, image.shape[-2:])
             pixels = image.to(device).float() / (255 if image.dtype == torch.uint8 else 1)
             pixels.requires_grad_()
             scores = model(pixels[None])[0, :, row, column]
@@ -140,22 +130,46 @@ def gradient_map(
 
 
 def theoretical_field(model: nn.Module, size: tuple[int, int], point: tuple[int, int]) -> Tensor:
-    """The pixels that can change the score at ``point`` at all: bool (H, W), exact for the image's borders too.
+    """The pixels that can change the score at ``point`` at all: bool (H, W), exact at borders too.
 
     For networks of convolutions, pooling, batch norm and ReLU, such as every model of this package.
     """
     row, column = _checked(point, size)
-    twin = positive_twin(model)
+    positive = _positive_copy(model)
     pixels = torch.ones(1, 3, *size, dtype=torch.double, requires_grad=True)
     with torch.enable_grad():
-        (gradient,) = torch.autograd.grad(twin(pixels)[..., row, column].sum(), pixels)
+        score = positive(pixels)[..., row, column].sum()
+        (gradient,) = torch.autograd.grad(score, pixels)
     return gradient[0].ne(0).any(0)
 
 
-def square_side(values: Tensor, point: tuple[int, int], share: float) -> int:
-    """Side in pixels of the smallest square around ``point`` that holds ``share`` of the mass of |``values``| (H, W).
+def _positive_copy(model: nn.Module) -> nn.Module:
+    """A copy in double precision whose gradient is 0 only where nothing depends on the input.
 
-    The square may reach over the edge of the image; its side is odd. 0 if there is no mass.
+    Every weight is positive, every ReLU open and every maximum a mean.
+    """
+    copy = deepcopy(model).cpu().double().eval().requires_grad_(False)
+    for name, module in list(copy.named_modules()):
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+            module.weight.fill_(1 / module.weight[0].numel())
+            if module.bias is not None:
+                module.bias.fill_(1)
+        elif isinstance(module, nn.BatchNorm2d):
+            module.reset_running_stats()
+            module.weight.fill_(1)
+            module.bias.fill_(1)
+        elif isinstance(module, nn.MaxPool2d):
+            shape = (module.kernel_size, module.stride, module.padding, module.ceil_mode)
+            copy.set_submodule(name, nn.AvgPool2d(*shape))
+    if hasattr(copy, "normalize"):
+        copy.normalize = nn.Identity()
+    return copy
+
+
+def square_side(values: Tensor, point: tuple[int, int], share: float) -> int:
+    """Side in pixels of the smallest square around ``point`` with ``share`` of |``values``| (H, W).
+
+    The square may reach over the edge of the image; its side is odd. 0 if all values are 0.
     """
     mass = values.abs().double().numpy()
     rows, columns = np.indices(mass.shape)
@@ -172,22 +186,11 @@ def _windows(length: int, window: int, stride: int) -> list[tuple[int, int]]:
 
 
 def _nearest(windows: list[tuple[int, int]], length: int) -> Tensor:
-    """For each pixel, the window whose centre is nearest, first of all among those that hold the pixel."""
+    """For each pixel the window with the nearest centre, of those that hold it if any does."""
     first, end = (torch.tensor(edge)[None] for edge in zip(*windows, strict=True))
     pixels = torch.arange(length)[:, None]
     distance = (pixels - (first + end - 1) / 2).abs()
     return (distance + length * ((pixels < first) | (pixels >= end))).argmin(1)
-
-
-def _filling(name: str, image: Tensor) -> Tensor:
-    """What the hidden part of ``image`` looks like: (3, H, W) of its type."""
-    if name == "black":
-        return torch.zeros_like(image)
-    if name == "mean":
-        colour = torch.tensor(MEAN_COLOUR, device=image.device).view(3, 1, 1).expand_as(image)
-    else:
-        colour = torch.randint(0, 256, image.shape, generator=torch.Generator().manual_seed(0)).to(image.device)
-    return colour.to(image.dtype) if image.dtype == torch.uint8 else colour / 255
 
 
 def _checked(point: tuple[int, int], size: Sequence[int]) -> tuple[int, int]:
@@ -204,11 +207,11 @@ def _device(model: nn.Module) -> torch.device:
 
 @contextmanager
 def _evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode, and convolutions in full float32 on a GPU too: small falls are differences of large scores."""
-    was = model.training
+    """Evaluation mode, and full float32 on a GPU too: a drop is a difference of large scores."""
+    was_training = model.training
     model.eval()
     try:
         with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
             yield
     finally:
-        model.train(was)
+        model.train(was_training)

@@ -1,11 +1,12 @@
 """The four heads of Fig. 4: each turns a feature map into a score map of the same size.
 
-All heads are linear (no batch norm, no nonlinearity) and bias-free: only without biases do the parameter
-counts of Tables 2 and 4 come out. Odd ``k`` with ``k // 2`` zero padding keeps the spatial size.
+All heads are linear (no batch norm, no nonlinearity) and bias-free: only without biases do the
+parameter counts of Tables 2 and 4 come out. Odd ``k`` with ``k // 2`` zero padding keeps the size.
 
 Shapes: ``(N, in_channels, H, W) -> (N, num_classes, H, W)``, float.
 """
 
+from itertools import pairwise
 from math import sqrt
 
 import torch
@@ -14,14 +15,17 @@ from torch import Tensor, nn
 HEADS = ("conv1x1", "gcn", "conv", "stack")
 
 
-def _conv(in_channels: int, out_channels: int, kernel: tuple[int, int], last: bool = True) -> nn.Conv2d:
-    """A bias-free convolution that keeps the size; initialised so that no head starts louder than another.
+def _conv(
+    in_channels: int, out_channels: int, kernel: tuple[int, int], last: bool = True
+) -> nn.Conv2d:
+    """A bias-free convolution that keeps the size, initialised alike in every head.
 
-    The paper gives no initialisation. Weights are normal with variance 1 / fan-in, which keeps the scale of the
-    features whatever k and the depth, and the last convolution of a chain is ten times smaller, so that the sum
-    of four heads starts near zero.
+    The paper gives no initialisation. Weights are normal with variance 1 / fan-in, which keeps the
+    scale of the features whatever k and the depth, and the ``last`` convolution of a chain is ten
+    times smaller, so that the sum of four heads starts near zero.
     """
-    conv = nn.Conv2d(in_channels, out_channels, kernel, padding=(kernel[0] // 2, kernel[1] // 2), bias=False)
+    padding = (kernel[0] // 2, kernel[1] // 2)
+    conv = nn.Conv2d(in_channels, out_channels, kernel, padding=padding, bias=False)
     fan_in = in_channels * kernel[0] * kernel[1]
     nn.init.normal_(conv.weight, std=(0.1 if last else 1.0) / sqrt(fan_in))
     return conv
@@ -30,29 +34,33 @@ def _conv(in_channels: int, out_channels: int, kernel: tuple[int, int], last: bo
 class GCNHead(nn.Module):
     """Global Convolutional Network (Figs. 2B and 4A).
 
-    Two separable branches, ``k×1 → 1×k`` and ``1×k → k×1``, are summed. Being linear, the block equals one
-    dense k×k convolution whose kernel is the sum of the two branches' composed kernels, at O(2/k) of its cost.
+    Two separable branches, ``k×1 → 1×k`` and ``1×k → k×1``, are summed. Being linear, the block
+    equals one dense k×k convolution whose kernel is the sum of the two branches' composed kernels,
+    at O(2/k) of its cost.
     """
 
     def __init__(self, in_channels: int, num_classes: int, k: int):
         super().__init__()
-        self.left = nn.Sequential(
-            _conv(in_channels, num_classes, (k, 1), last=False), _conv(num_classes, num_classes, (1, k))
-        )
-        self.right = nn.Sequential(
-            _conv(in_channels, num_classes, (1, k), last=False), _conv(num_classes, num_classes, (k, 1))
-        )
+
+        def branch(first: tuple[int, int], second: tuple[int, int]) -> nn.Sequential:
+            return nn.Sequential(
+                _conv(in_channels, num_classes, first, last=False),
+                _conv(num_classes, num_classes, second),
+            )
+
+        self.left, self.right = branch((k, 1), (1, k)), branch((1, k), (k, 1))
 
     def forward(self, features: Tensor) -> Tensor:
         return self.left(features) + self.right(features)
 
     def kernel(self) -> Tensor:
-        """The kernel (num_classes, in_channels, k, k) of the dense convolution that this block equals."""
-        return sum(dense_kernel(branch[0].weight, branch[1].weight) for branch in (self.left, self.right))
+        """The kernel (num_classes, in_channels, k, k) of the dense convolution it equals."""
+        branches = (self.left, self.right)
+        return sum(dense_kernel(first.weight, second.weight) for first, second in branches)
 
 
 def dense_kernel(first: Tensor, second: Tensor) -> Tensor:
-    """The k×k kernel (O, I, k, k) of one branch of a GCN, from its convolutions' weights in their order.
+    """The k×k kernel (O, I, k, k) of one branch of a GCN, from its two convolutions' weights.
 
     ``first`` (C, I, k, 1) and ``second`` (O, C, 1, k), or (C, I, 1, k) and (O, C, k, 1).
     """
@@ -62,13 +70,15 @@ def dense_kernel(first: Tensor, second: Tensor) -> Tensor:
 
 
 def _stack(in_channels: int, num_classes: int, k: int, m: int) -> nn.Sequential:
-    """(k − 1) / 2 linear 3×3 convolutions: m channels in between, ``num_classes`` after the last (Fig. 4D)."""
+    """(k − 1) / 2 linear 3×3 convolutions with m channels in between (Fig. 4D)."""
     widths = [in_channels] + [m] * ((k - 3) // 2) + [num_classes]
-    depth = len(widths) - 1
-    return nn.Sequential(*(_conv(widths[i], widths[i + 1], (3, 3), last=i == depth - 1) for i in range(depth)))
+    last = len(widths) - 2
+    return nn.Sequential(
+        *(_conv(*pair, (3, 3), last=i == last) for i, pair in enumerate(pairwise(widths)))
+    )
 
 
-def check_head(name: str, k: int | None = None, m: int | None = None) -> None:
+def _check(name: str, k: int | None = None, m: int | None = None) -> None:
     """Raise ``ValueError`` unless ``name``, ``k`` and ``m`` describe one of the heads of Fig. 4."""
     if name not in HEADS:
         raise ValueError(f"unknown head {name!r}; choose one of {', '.join(HEADS)}")
@@ -76,25 +86,30 @@ def check_head(name: str, k: int | None = None, m: int | None = None) -> None:
         if k not in (None, 1):
             raise ValueError(f"head 'conv1x1' has k = 1, not {k}")
     elif k is None or k < 3 or k % 2 == 0:
-        raise ValueError(f"head {name!r} needs an odd k ≥ 3 (the paper uses odd sizes only), not {k}")
+        raise ValueError(f"head {name!r} needs an odd k ≥ 3 (the paper has no other), not {k}")
     if m is not None and (name != "stack" or m < 1):
-        raise ValueError(f"m is the intermediate width of head 'stack' and at least 1; got m = {m} for {name!r}")
+        raise ValueError(f"m is the inner width of 'stack', at least 1; got m = {m} for {name!r}")
 
 
-def build_head(name: str, in_channels: int, num_classes: int, k: int | None = None, m: int | None = None) -> nn.Module:
+def build_head(
+    name: str, in_channels: int, num_classes: int, k: int | None = None, m: int | None = None
+) -> nn.Module:
     """Build one head of Fig. 4.
 
     Args:
-        name: ``conv1x1`` (baseline, Fig. 4B), ``gcn`` (4A), ``conv`` (trivial k×k, 4C) or ``stack`` (4D).
+        name: ``conv1x1`` (baseline, Fig. 4B), ``gcn`` (4A), ``conv`` (trivial k×k, 4C) or ``stack``
+            (4D).
         in_channels: channels of the feature map.
         num_classes: channels of the score map.
-        k: odd kernel size ≥ 3; for ``stack`` the size that the 3×3 convolutions add up to. Not for ``conv1x1``.
-        m: channels between the convolutions of ``stack``; default ``in_channels`` (2048 after res-5, Table 4).
+        k: odd kernel size ≥ 3; for ``stack`` the size that the 3×3 convolutions add up to. Not for
+            ``conv1x1``.
+        m: channels between the convolutions of ``stack``; default ``in_channels`` (2048 after
+            res-5, Table 4).
 
     Raises:
         ValueError: unknown name, even or missing ``k``, or ``m`` for a head that has none.
     """
-    check_head(name, k, m)
+    _check(name, k, m)
     if name == "conv1x1":
         return _conv(in_channels, num_classes, (1, 1))
     if name == "gcn":

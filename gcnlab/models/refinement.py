@@ -4,11 +4,11 @@ from torch import Tensor, nn
 
 
 class BoundaryRefinement(nn.Module):
-    """``S + R(S)`` with ``R`` = 3×3 convolution → ReLU → 3×3 convolution, all on ``channels`` score maps.
+    """``S + R(S)`` with ``R`` = 3×3 convolution → ReLU → 3×3 convolution on the score maps.
 
-    Shape: ``(N, channels, H, W) -> (N, channels, H, W)``. 9 · channels² weights per convolution plus biases.
-    The residual starts small (normal weights, standard deviation 0.01, zero biases), so a fresh block is close
-    to the identity; the paper does not give the initialisation.
+    Shape: ``(N, channels, H, W) -> (N, channels, H, W)``. 9 · channels² weights per convolution
+    plus biases. The residual starts small (normal weights, standard deviation 0.01, zero biases),
+    so a fresh block is close to the identity; the paper does not give the initialisation.
     """
 
     def __init__(self, channels: int):

@@ -34,8 +34,8 @@ def cells(table: str | int) -> pd.DataFrame:
     """The published numbers of one table in long format, one row per number.
 
     Columns: row, column, metric, value, and where the table compares variants of the segmenter also
-    head, k, m_ratio (m / 2048 of a stack) and refine, and Table 6 also backbone. A value that the paper leaves
-    empty is NaN.
+    head, k, m_ratio (m / 2048 of a stack) and refine, and Table 6 also backbone. A value that the
+    paper leaves empty is NaN.
     miou, boundary_accuracy, internal_accuracy and top5_error are in percent, parameters_k in
     thousands, mflops in millions of multiply-adds.
     """
@@ -48,7 +48,7 @@ def cells(table: str | int) -> pd.DataFrame:
 
 
 def claims() -> list[dict[str, Any]]:
-    """The sixteen claims of the text: id, claim, source, tables that bear on it, and a note or ""."""
+    """The claims of the text: id, claim, source, tables that bear on it, and a note or ""."""
     return deepcopy(_read("claims.json"))
 
 

@@ -1,0 +1,1 @@
+"""What the runs say: statistics, the paper's tables and claims, and the mechanism behind them."""

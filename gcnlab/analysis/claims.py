@@ -1,0 +1,119 @@
+"""The paper's claims beside what the runs say of them, by the registered rules."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from gcnlab import paper
+from gcnlab.analysis.counted import _Counted
+from gcnlab.analysis.curves import still_rising
+from gcnlab.analysis.judging import CONTRADICTED, INCONCLUSIVE, NOT_RUN, SUPPORTED, Outcome
+from gcnlab.analysis.rules import RULES, Rule
+from gcnlab.analysis.scores import NotRun, RecordedScores
+from gcnlab.analysis.statistics import Effect
+from gcnlab.experiments.profiles import Profile
+from gcnlab.experiments.records import Record
+
+DECIDED = (SUPPORTED, CONTRADICTED, INCONCLUSIVE)
+NOT_CONVERGED = " (not converged)"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One claim judged.
+
+    Args:
+        statement: one line with the numbers.
+        effects: the comparisons behind it; the first is the one that was judged.
+        detectable: smallest effect that would have been found; needed: seeds that would decide.
+        registered, changed: of the rule.
+        converged: False where the networks have not converged: what they say is provisional.
+        diverged: runs of the variants concerned that diverged.
+    """
+
+    id: int
+    claim: str
+    source: str
+    published: str
+    verdict: str
+    statement: str
+    effects: tuple[Effect, ...]
+    n: int
+    detectable: float | None
+    needed: int | None
+    registered: str
+    changed: str | None
+    converged: bool
+    diverged: int
+
+
+def judge(
+    profile: Profile, records: Sequence[Record], fields: Sequence[Record] = (), *ids: int
+) -> list[Verdict]:
+    """A verdict on every claim (or those of ``ids``) from the records of one profile.
+
+    ``fields``: measurements of receptive fields. A profile whose numbers are never evidence decides only
+    what is counted.
+    """
+    scores = RecordedScores(profile, records, fields)
+    claims = {claim["id"]: claim for claim in paper.claims()}
+    return [
+        _verdict(rule, claims[rule.claim], scores, profile, records)
+        for rule in RULES
+        if not ids or rule.claim in ids
+    ]
+
+
+def _verdict(
+    rule: Rule, claim: dict, scores: RecordedScores, profile: Profile, records: Sequence[Record]
+) -> Verdict:
+    counted = isinstance(rule.test, _Counted)
+    try:
+        outcome = rule.test.judge(scores)
+    except NotRun as reason:
+        outcome = Outcome(NOT_RUN, str(reason))
+    if not (profile.evidence or counted):
+        outcome = Outcome(NOT_RUN, f"profile {profile.name} is never evidence")
+    needed_variants = {variant for variant, _ in rule.test.needs()}
+    return Verdict(
+        id=rule.claim,
+        claim=claim["claim"],
+        source=claim["source"],
+        published=claim.get("published", ""),
+        verdict=outcome.verdict,
+        statement=outcome.statement,
+        effects=outcome.effects,
+        n=outcome.n,
+        detectable=outcome.detectable,
+        needed=outcome.needed,
+        registered=rule.registered,
+        changed=rule.changed,
+        converged=counted
+        or (profile.converged and not still_rising(profile, records, needed_variants)),
+        diverged=sum(scores.diverged.get(variant, 0) for variant in needed_variants),
+    )
+
+
+def effects(
+    profile: Profile, records: Sequence[Record], fields: Sequence[Record] = ()
+) -> list[Effect]:
+    """The judged effect of every claim that has one, with the paper's beside it."""
+    return [verdict.effects[0] for verdict in judge(profile, records, fields) if verdict.effects]
+
+
+def verdict_frame(verdicts: Sequence[Verdict]) -> pd.DataFrame:
+    """Verdicts for reading: claim, what the paper says, verdict, statement, n, what was detectable."""
+    rows = [
+        {
+            "claim": v.id,
+            "the paper says": v.claim,
+            "verdict": v.verdict + NOT_CONVERGED * (v.verdict in DECIDED and not v.converged),
+            "statement": v.statement,
+            "n": v.n,
+            "detectable": "" if v.detectable is None else f"{v.detectable:.1f}",
+            "n that decides": "" if v.needed is None else v.needed,
+        }
+        for v in verdicts
+    ]
+    return pd.DataFrame(rows).set_index("claim")

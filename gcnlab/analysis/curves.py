@@ -1,0 +1,67 @@
+"""Learning curves: who learns faster, who ends higher, and whether a network had converged."""
+
+from collections.abc import Iterable, Sequence
+
+import pandas as pd
+
+from gcnlab.analysis.selection import by_variant, is_diverged, percent, seed_of
+from gcnlab.analysis.tables import all_variants
+from gcnlab.experiments.profiles import Profile
+from gcnlab.experiments.records import Record
+from gcnlab.experiments.variants import Variant
+
+FAMILIES = {None: "classifier", "conv1x1": "1×1 baseline", "gcn": "GCN", "conv": "trivial convolution",
+            "stack": "stack of 3×3"}  # fmt: skip
+STILL_RISING = 1.0  # points of mIoU over the last fifth of the training
+
+
+def learning_curves(profile: Profile, records: Sequence[Record]) -> pd.DataFrame:
+    """Loss and mIoU (%) of Tables 1–5 at every point of every run's history.
+
+    Columns: variant, title, family, head, k, m_ratio, refine, seed, step, loss, miou, diverged.
+    """
+    rows = []
+    for variant, group in by_variant(profile, records, all_variants()).items():
+        if variant.head is None or variant.backbone or variant.protocol:
+            continue
+        what = {"variant": variant, "title": variant.title, "family": FAMILIES[variant.head],
+                "head": variant.head, "k": variant.k, "m_ratio": variant.m_ratio,
+                "refine": variant.refine}  # fmt: skip
+        for record in group:
+            own = what | {"seed": seed_of(record), "diverged": is_diverged(record)}
+            rows += [own | {"step": p["step"], "loss": p["loss"], "miou": percent(p.get("miou"))}
+                     for p in record["history"]]  # fmt: skip
+    columns = ["variant", "title", "family", "head", "k", "m_ratio", "refine", "seed", "step", "loss",
+               "miou", "diverged"]  # fmt: skip
+    return pd.DataFrame(rows, columns=columns)
+
+
+def last_rise(record: Record) -> float:
+    """Points of mIoU that a run gained over the last fifth of its steps; nan without a curve.
+
+    Both ends are means of three points, as single points are noisy.
+    """
+    points = [(p["step"], 100 * p["miou"]) for p in record["history"] if p.get("miou") is not None]
+    if len(points) < 10:
+        return float("nan")
+    steps, scores = zip(*points, strict=True)
+    start = min(range(len(steps)), key=lambda i: abs(steps[i] - 0.8 * steps[-1]))
+    before = scores[max(0, start - 1) : start + 2]
+    return sum(scores[-3:]) / 3 - sum(before) / len(before)
+
+
+def still_rising(profile: Profile, records: Sequence[Record], variants: Iterable[Variant]) -> bool:
+    """Whether the mean curve of any of ``variants`` rises by more than a point over its last fifth."""
+    for group in by_variant(profile, records, variants).values():
+        rises = [last_rise(record) for record in group if not is_diverged(record)]
+        rises = [rise for rise in rises if rise == rise]
+        if rises and sum(rises) / len(rises) > STILL_RISING:
+            return True
+    return False
+
+
+def steps_to(curves: pd.DataFrame, miou: float) -> pd.Series:
+    """Mean over seeds of the first step at which each variant reaches ``miou``; nan if a seed never does."""
+    reached = curves[curves["miou"] >= miou].groupby(["title", "seed"])["step"].min()
+    whole = curves.groupby(["title", "seed"]).size().index
+    return reached.reindex(whole).groupby("title").mean(numeric_only=True)

@@ -1,0 +1,145 @@
+"""Scores of the paper's variants by seed: what rules are judged on, measured or simulated."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+
+from gcnlab.analysis import statistics
+from gcnlab.analysis.selection import by_variant, is_diverged, metric, per_image_counts, seed_of
+from gcnlab.analysis.statistics import BySeed, Effect
+from gcnlab.analysis.tables import SPECS, all_variants
+from gcnlab.experiments.config import PreTraining
+from gcnlab.experiments.profiles import Profile
+from gcnlab.experiments.records import Record
+from gcnlab.experiments.variants import Variant
+
+
+FEW_CLASSES = 50
+
+
+class NotRun(Exception):
+    """What a claim needs is missing, and why."""
+
+
+class Scores:
+    """``by_seed(variant, metric)`` → seed → score in percent.
+
+    A share of the remaining error is asked for as ``error_share(metric)``; differences pair seeds.
+    """
+
+    def __init__(self, values: Mapping[tuple[Variant, str], BySeed], fields: Sequence[Record] = ()):
+        self._values, self.fields = values, fields
+
+    def exists(self, variant: Variant) -> bool:
+        """Whether there is such a variant here: a profile can lack a stage."""
+        return True
+
+    def error_metric(self, name: str) -> str:
+        """The error that judges classifiers in place of ``name``."""
+        return name
+
+    def by_seed(self, variant: Variant, name: str = "miou") -> BySeed:
+        """One score per seed that did not diverge; :class:`NotRun` if there is none."""
+        scores = self._values.get((variant, name))
+        if not scores:
+            raise NotRun(f"{describe(variant)} {self._why_missing(variant)}")
+        return scores
+
+    def _why_missing(self, variant: Variant) -> str:
+        return "was not run"
+
+    def difference(self, better: Variant, worse: Variant, name: str = "miou") -> np.ndarray:
+        """``better`` − ``worse`` in points for every seed that both have."""
+        return statistics.differences(self.by_seed(better, name), self.by_seed(worse, name))
+
+    def error_share(self, better: Variant, worse: Variant, name: str) -> np.ndarray:
+        """Percent of the error of ``worse`` that ``better`` removes, for every seed that both have."""
+        base = self.by_seed(worse, name)
+        change = statistics.differences(self.by_seed(better, name), base)
+        seeds = sorted(self.by_seed(better, name).keys() & base.keys())
+        error = np.array([100 - base[seed] for seed in seeds])
+        return 100 * change / np.maximum(error, 1e-9)
+
+    def published(self, better: Variant, worse: Variant, name: str = "miou") -> float | None:
+        """The paper's difference, or None where it gives no number."""
+        known = published_scores()
+        if (better, name) not in known or (worse, name) not in known:
+            return None
+        return known[better, name] - known[worse, name]
+
+    def effect(self, better: Variant, worse: Variant, name: str = "miou") -> Effect:
+        """The difference as an effect, with its interval."""
+        values = self.difference(better, worse, name)
+        mean, low, high = statistics.interval(values)
+        title = f"{describe(better)} − {describe(worse)}"
+        return Effect(title, self.published(better, worse, name), mean, low, high, len(values),
+                      p=statistics.p_value(values))  # fmt: skip
+
+
+class RecordedScores(Scores):
+    """Scores of the records of ``profile``; diverged runs are counted, not averaged.
+
+    ``fields`` are measurements of receptive fields of those records.
+    """
+
+    def __init__(self, profile: Profile, records: Sequence[Record], fields: Sequence[Record] = ()):
+        groups = by_variant(profile, records, all_variants())
+        self.profile = profile
+        self._records = {
+            variant: {seed_of(record): record for record in group if not is_diverged(record)}
+            for variant, group in groups.items()
+        }
+        self.diverged = {v: len(groups[v]) - len(self._records[v]) for v in groups}
+        self.keys = {v: tuple(record["key"] for record in group) for v, group in groups.items()}
+        values = {}
+        for variant, group in self._records.items():
+            for name in {name for record in group.values() for name in record["metrics"]} - {"iou"}:
+                values[variant, name] = {s: metric(r, name) for s, r in group.items()}
+            values[variant, "training_loss"] = {
+                s: r["history"][-1]["loss"] for s, r in group.items() if r["history"]
+            }
+        super().__init__(values, fields)
+
+    def exists(self, variant: Variant) -> bool:
+        return variant.config(self.profile, 0) is not None
+
+    def _why_missing(self, variant: Variant) -> str:
+        return "diverged in every run" if self.diverged.get(variant) else "was not run"
+
+    def error_metric(self, name: str) -> str:
+        """Few classes make hardly a top-5 error: there the top-1 error judges."""
+        start = self.profile.pair[0].start
+        few = isinstance(start, PreTraining) and len(start.data.class_names) < FEW_CLASSES
+        return "top1_error" if few else name
+
+    def effect(self, better: Variant, worse: Variant, name: str = "miou") -> Effect:
+        """As in :class:`Scores`, with the bootstrap over images and the keys of the records."""
+        plain = super().effect(better, worse, name)
+        keys = (*self.keys.get(better, ()), *self.keys.get(worse, ()))
+        if name != "miou" or plain.n < statistics.LEAST_SEEDS:
+            return replace(plain, keys=keys)
+        a, b = self._records[better], self._records[worse]
+        seeds = sorted(a.keys() & b.keys())
+        low, high = statistics.image_bootstrap(
+            [per_image_counts(a[seed]) for seed in seeds],
+            [per_image_counts(b[seed]) for seed in seeds],
+        )
+        return replace(plain, boot_low=low, boot_high=high, keys=keys)
+
+
+def describe(variant: Variant) -> str:
+    """A variant for a reader, with its backbone or stage where it has one."""
+    where = variant.backbone or variant.stage
+    return variant.title + (f" ({where})" if where else "")
+
+
+@cache
+def published_scores() -> dict[tuple[Variant, str], float]:
+    """The paper's scores and errors by variant and metric."""
+    return {
+        (Variant.of_cell(row), row.metric): row.value
+        for spec in SPECS.values()
+        for row in spec.cells().dropna(subset="value").itertuples()
+    }

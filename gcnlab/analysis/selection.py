@@ -1,0 +1,164 @@
+"""Which records count: those of a profile as it is today, of one state of data, code and machine.
+
+No cell averages over different experiments: records of another schedule, training version or state of the
+data are stale, and runs on CPU and GPU, or in another precision, never share a profile's tables.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gcnlab import data
+from gcnlab.errors import UserError
+from gcnlab.experiments.config import Run, Training, from_json
+from gcnlab.experiments.profiles import Profile
+from gcnlab.experiments.records import Record
+from gcnlab.experiments.store import EVALUATION_VERSION
+from gcnlab.experiments.variants import Variant
+from gcnlab.training import TRAINING_VERSION
+
+AT_CHANCE = (
+    0.01  # mIoU above that of the most frequent class everywhere: not more has learned nothing
+)
+
+
+def run_of(record: Record) -> Run:
+    """The config of ``record``; ``UserError`` naming the record if this version does not know it."""
+    try:
+        return from_json(record["config"])
+    except UserError as error:
+        raise UserError(f"record {record['name']}-{record['key']}.json: {error}; delete it, or use the "
+                        "version of gcnlab that wrote it") from None  # fmt: skip
+
+
+def seed_of(record: Record) -> int:
+    """The seed of the run."""
+    return run_of(record).seed
+
+
+def metric(record: Record, name: str) -> float:
+    """A score or error of ``record`` in percent; nan if it is undefined."""
+    return percent(record["metrics"].get(name))
+
+
+def percent(value: float | None) -> float:
+    """A stored share in [0, 1] in percent; nan for null, which is stored where it is undefined."""
+    return float("nan") if value is None else 100 * float(value)
+
+
+def is_diverged(record: Record) -> bool:
+    """Whether the loss exploded, or the segmenter does no better than the most frequent class."""
+    if record.get("diverged"):
+        return True
+    if "confusion" not in record["counts"]:
+        return False
+    matrix = confusion(record)
+    chance = matrix.sum(1).max() / max(1, matrix.sum()) / len(matrix)
+    return metric(record, "miou") / 100 <= chance + AT_CHANCE
+
+
+def _integers(rows: Sequence[str]) -> list[list[int]]:
+    return [[int(number) for number in row.split()] for row in rows]
+
+
+def confusion(record: Record) -> NDArray[np.int64]:
+    """The confusion matrix (true class, prediction) of ``record``."""
+    return np.array(_integers(record["counts"]["confusion"]), np.int64)
+
+
+def per_image_counts(record: Record) -> NDArray[np.int64]:
+    """Hits, predicted and true pixels: (images, classes, 3)."""
+    rows = _integers(record["counts"]["per_image"])
+    counts = np.zeros((len(rows), len(record["counts"]["confusion"]), 3), np.int64)
+    for image, row in enumerate(rows):
+        values = np.array(row, np.int64).reshape(-1, 4)
+        counts[image, values[:, 0]] = values[:, 1:]
+    return counts
+
+
+def boundary_accuracies(record: Record, distance: str) -> tuple[float, float]:
+    """Boundary and internal accuracy (percent) at a distance that the record has, such as ``"5"``."""
+    counts = record["counts"]["boundary"]
+    correct, counted = np.array(counts[distance])
+    all_correct, all_counted = np.array(counts["all"])
+    inside = (all_correct - correct) / (all_counted - counted) if all_counted > counted else np.nan
+    return 100 * correct / counted if counted else np.nan, 100 * inside
+
+
+def is_subset(record: Record) -> bool:
+    """Whether ``record`` is of a part of the official data only."""
+    return data.is_subset(run_of(record).data, record["images"])
+
+
+def current(records: Sequence[Record], wanted: Iterable[Run]) -> list[Record]:
+    """Those of ``records`` that are of ``wanted`` runs and of one state of code, data and machine.
+
+    Of several states of one data set only that of the newest record counts; of several kinds of arithmetic
+    (device, precision, threads) the one with most records. A run counts only if what it starts from does.
+    """
+    wanted = set(wanted)
+    candidates = [
+        (run, record)
+        for record in records
+        if (run := run_of(record)) in wanted
+        and record["identity"]["training_version"] == TRAINING_VERSION
+        and record["evaluation_version"] == EVALUATION_VERSION
+    ]
+    candidates.sort(key=lambda pair: pair[1]["environment"]["finished"])
+    arithmetics = Counter(_arithmetic(record) for _, record in candidates)
+    most = max(arithmetics, key=arithmetics.get, default=None)
+    state = {run.data: record["identity"]["data"] for run, record in candidates}
+    kept = [
+        (run, record)
+        for run, record in candidates
+        if _arithmetic(record) == most and record["identity"]["data"] == state[run.data]
+    ]
+    return _with_current_start(kept)
+
+
+def _arithmetic(record: Record) -> tuple:
+    return tuple(record["identity"][name] for name in ("device", "precision", "threads"))
+
+
+def _with_current_start(kept: list[tuple[Run, Record]]) -> list[Record]:
+    """A stage whose start does not count takes those after it along; the newest of one run counts."""
+    while True:
+        newest = dict(kept)
+        outputs = {run: record.get("weights") or record["key"] for run, record in newest.items()}
+
+        def starts_from_kept(run: Run, record: Record, outputs=outputs) -> bool:
+            if not isinstance(run.start, Run):
+                return True
+            return record["identity"]["start"] == outputs.get(run.start)
+
+        remaining = [(r, record) for r, record in newest.items() if starts_from_kept(r, record)]
+        if len(remaining) == len(kept):
+            return [record for _, record in remaining]
+        kept = remaining
+
+
+def by_variant(
+    profile: Profile, records: Sequence[Record], variants: Iterable[Variant]
+) -> dict[Variant, list[Record]]:
+    """Records by variant in order of seeds; variants without any are left out."""
+    found = {run_of(record): record for record in records}
+    seeds = sorted({run.seed for run in found})
+    groups = {}
+    for variant in variants:
+        runs = [variant.config(profile, seed) for seed in seeds]
+        if group := [found[run] for run in runs if run in found]:
+            groups[variant] = group
+    return groups
+
+
+def field_records_of(fields: Sequence[Record], records: Sequence[Record]) -> list[Record]:
+    """The measurements of receptive fields that are of ``records``, by their trained weights."""
+    weights = {record.get("weights") for record in records if isinstance(run_of(record), Training)}
+    return [
+        field
+        for field in fields
+        if field["identity"]["weights"] in weights
+        and field["evaluation_version"] == EVALUATION_VERSION
+    ]

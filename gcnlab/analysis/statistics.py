@@ -1,0 +1,166 @@
+"""Intervals, tests and power for scores that are paired by seed.
+
+Every comparison uses the differences of its own two variants within seeds; no spread is borrowed from
+other variants. Fewer than ``LEAST_SEEDS`` seeds give no interval.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from math import nan, sqrt
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+LEVEL = 0.95
+LEAST_SEEDS = 3
+POWER = 0.8  # of the smallest effect that is called detectable
+
+BySeed = Mapping[int, float]
+
+
+@dataclass(frozen=True)
+class Effect:
+    """A comparison: the mean difference within seeds with its 95 % confidence interval.
+
+    Args:
+        name: what is compared, such as ``GCN 15 − 1×1``.
+        published: the paper's difference, in the same unit, or None.
+        mean, low, high: nan where undefined.
+        n: seeds that both sides have.
+        unit: ``points``, ``px`` or ``ratio``.
+        p: of the two-sided paired t test.
+        boot_low, boot_high: 95 % interval of the mean over resampled validation images, or None.
+        keys: of the records that it was computed from.
+    """
+
+    name: str
+    published: float | None
+    mean: float
+    low: float
+    high: float
+    n: int
+    unit: str = "points"
+    p: float = nan
+    boot_low: float | None = None
+    boot_high: float | None = None
+    keys: tuple[str, ...] = ()
+
+
+@lru_cache(maxsize=1024)
+def t_quantile(probability: float, degrees_of_freedom: float) -> float:
+    """Quantile of Student's t distribution."""
+    return float(stats.t.ppf(probability, degrees_of_freedom))
+
+
+def interval(values: Sequence[float], level: float = LEVEL) -> tuple[float, float, float]:
+    """Mean of ``values`` and its t interval: nan bounds for fewer than three, all nan for none."""
+    values = np.asarray(values, float)
+    if not len(values):
+        return nan, nan, nan
+    mean = float(values.mean())
+    if len(values) < LEAST_SEEDS:
+        return mean, nan, nan
+    error = float(values.std(ddof=1)) / sqrt(len(values))
+    half = t_quantile(0.5 + level / 2, len(values) - 1) * error
+    return mean, mean - half, mean + half
+
+
+def differences(better: BySeed, worse: BySeed) -> NDArray[np.float64]:
+    """``better`` − ``worse`` for every seed that both have, in order of seeds."""
+    return np.array([better[seed] - worse[seed] for seed in sorted(better.keys() & worse.keys())])
+
+
+def p_value(values: Sequence[float], alternative: str = "two-sided") -> float:
+    """Of the t test that the mean of ``values`` is 0; nan for fewer than three or no spread."""
+    values = np.asarray(values, float)
+    spread = values.std(ddof=1) if len(values) >= LEAST_SEEDS else 0.0
+    if spread == 0:
+        return nan
+    t = float(values.mean() / (spread / sqrt(len(values))))
+    below = float(stats.t.cdf(t, len(values) - 1))
+    return {"two-sided": 2 * min(below, 1 - below), "greater": 1 - below, "less": below}[
+        alternative
+    ]
+
+
+def welch(better: BySeed, worse: BySeed) -> tuple[float, float, float]:
+    """Difference of means with the unpaired (Welch) 95 % interval, to stand beside the paired one."""
+    a, b = (np.array(list(scores.values()), float) for scores in (better, worse))
+    if min(len(a), len(b)) < LEAST_SEEDS:
+        return (float(a.mean() - b.mean()) if len(a) and len(b) else nan), nan, nan
+    low, high = stats.ttest_ind(a, b, equal_var=False).confidence_interval(LEVEL)
+    return float(a.mean() - b.mean()), float(low), float(high)
+
+
+def holm(p_values: Sequence[float], alpha: float) -> list[bool]:
+    """Which hypotheses Holm's procedure rejects at the family-wise level ``alpha``."""
+    order = np.argsort(p_values)
+    rejected = [False] * len(p_values)
+    for rank, index in enumerate(order):
+        if not p_values[index] <= alpha / (len(p_values) - rank):  # nan rejects nothing
+            break
+        rejected[index] = True
+    return rejected
+
+
+def page_trend(scores: NDArray[np.float64]) -> tuple[float, float]:
+    """p values of Page's test that columns rise, and that they fall; rows are blocks (seeds)."""
+    rising, falling = (
+        stats.page_trend_test(table, method="asymptotic").pvalue
+        for table in (scores, scores[:, ::-1])
+    )
+    return float(rising), float(falling)
+
+
+def detectable_effect(spread: float, n: int) -> float:
+    """Smallest mean difference that a two-sided 5 % t test of ``n`` pairs finds with 80 % power.
+
+    ``spread``: standard deviation of the differences. Nan for fewer than three pairs.
+    """
+    return _detectable_noncentrality(n) * spread / sqrt(n) if n >= LEAST_SEEDS else nan
+
+
+@lru_cache(maxsize=1024)
+def _detectable_noncentrality(n: int) -> float:
+    """Noncentrality of t at which a two-sided test of ``n`` pairs has the power, by bisection."""
+    critical, degrees = t_quantile(0.5 + LEVEL / 2, n - 1), n - 1
+    low, high = 0.0, 50.0
+    for _ in range(40):
+        middle = (low + high) / 2
+        enough = stats.nct.sf(critical, degrees, middle) >= POWER
+        low, high = (low, middle) if enough else (middle, high)
+    return high
+
+
+def seeds_needed(spread: float, effect: float, most: int = 100) -> int | None:
+    """Seeds with which ``effect`` would be detected with 80 % power; None if more than ``most``."""
+    counts = range(LEAST_SEEDS, most + 1)
+    return next((n for n in counts if detectable_effect(spread, n) <= abs(effect)), None)
+
+
+def image_bootstrap(
+    better: Sequence[NDArray[np.int64]],
+    worse: Sequence[NDArray[np.int64]],
+    rounds: int = 1000,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """95 % interval of the mean paired difference of mIoU (points) over resampled validation images.
+
+    Args:
+        better, worse: per seed the counts (images, classes, 3): hits, predicted and true pixels.
+    """
+    images = len(better[0])
+    drawn = np.random.default_rng(seed).multinomial(images, np.full(images, 1 / images), rounds)
+    drawn = drawn.astype(float)
+    changes = [_mious(drawn, a) - _mious(drawn, b) for a, b in zip(better, worse, strict=True)]
+    low, high = np.percentile(100 * np.mean(changes, axis=0), [2.5, 97.5])
+    return float(low), float(high)
+
+
+def _mious(drawn: NDArray[np.float64], counts: NDArray[np.int64]) -> NDArray[np.float64]:
+    totals = (drawn @ counts.reshape(len(counts), -1)).reshape(len(drawn), -1, 3)
+    hits, union = totals[..., 0], totals[..., 1] + totals[..., 2] - totals[..., 0]
+    iou = np.divide(hits, union, out=np.full_like(hits, nan), where=union > 0)
+    return np.nanmean(iou, axis=1)

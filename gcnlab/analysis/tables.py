@@ -1,0 +1,268 @@
+"""The paper's tables: one specification each, and their cells beside what the runs gave."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import pandas as pd
+
+from gcnlab import paper
+from gcnlab.analysis.costs import exact_parameters
+from gcnlab.analysis.selection import by_variant, is_diverged, metric, seed_of
+from gcnlab.errors import UserError
+from gcnlab.experiments.config import Run
+from gcnlab.experiments.profiles import Profile
+from gcnlab.experiments.records import Record
+from gcnlab.experiments.variants import Variant
+
+METRIC_NAMES = {
+    "miou": "mIoU",
+    "boundary_accuracy": "boundary accuracy",
+    "internal_accuracy": "internal accuracy",
+    "top1_error": "top-1 error",
+    "top5_error": "top-5 error",
+    "parameters_k": "parameters",
+}
+_NUMBER = ["mean", "std", "n", "diverged", "keys", "scores"]
+
+
+@dataclass(frozen=True)
+class TableSpec:
+    """All that the rest of the package knows of one table of the paper.
+
+    Args:
+        name: its number.
+        extra: cells that this study adds, made from the published ones.
+        across: ``column`` if the paper prints settings across, ``metric`` if it prints metrics.
+        data: metric → the data that the published number was measured on.
+        chart: name of the function of ``report.charts`` that draws it, or None.
+        test_server: number of the published test-server table that belongs beside it, or None.
+        protocol: the staged training that fills it, or None.
+        note: profile → what a reader must know of the profile beside this table.
+        examples: whether images of its models are shown.
+    """
+
+    name: str
+    extra: Callable[[pd.DataFrame], pd.DataFrame] = lambda frame: frame
+    across: str = "column"
+    data: str = "VOC 2012 val"
+    chart: str | None = None
+    test_server: str | None = None
+    protocol: str | None = None
+    note: Callable[[Profile], str] = lambda profile: ""
+    examples: bool = False
+
+    @property
+    def title(self) -> str:
+        return paper.published(self.name)["title"]
+
+    @property
+    def question(self) -> str:
+        return paper.published(self.name)["question"]
+
+    @property
+    def source(self) -> str:
+        return paper.published(self.name)["source"]
+
+    def cells(self) -> pd.DataFrame:
+        """Published numbers as in :func:`gcnlab.paper.cells`, and those added, unpublished (nan)."""
+        return self.extra(paper.cells(self.name).dropna(subset="value")).reset_index(drop=True)
+
+    def variants(self) -> list[Variant]:
+        """The distinct models of this table, in its order."""
+        return list(dict.fromkeys(Variant.of_cell(row) for row in self.cells().itertuples()))
+
+
+def _with_top1(frame: pd.DataFrame) -> pd.DataFrame:
+    """Few classes make hardly a top-5 error: there the top-1 error tells classifiers apart."""
+    errors = frame[frame["metric"] == "top5_error"]
+    return pd.concat([errors.assign(metric="top1_error", value=float("nan")), frame])
+
+
+def _with_baseline(frame: pd.DataFrame) -> pd.DataFrame:
+    trained = frame[~frame["stage"].str.contains("MS")]
+    baseline = {
+        "column": "Baseline",
+        "value": float("nan"),
+        "head": "conv1x1",
+        "k": pd.NA,
+        "refine": False,
+    }
+    return pd.concat([trained.assign(**baseline), frame])
+
+
+def _width_note(profile: Profile) -> str:
+    top = profile.top_channels
+    sizes = ", ".join(str(round(m * top / 2048)) for m in (2048, 1024, 210))
+    return f"m is scaled to the {top} channels of the coarsest feature map: {sizes} were trained."
+
+
+def _boundary_note(profile: Profile) -> str:
+    template = profile.template
+    return (
+        f"Boundary region: within {template.boundary_distance:g} pixels of a boundary in an image of "
+        f"{template.data.side} pixels, which is 7 of 512 to scale."
+    )
+
+
+def _pair_note(profile: Profile) -> str:
+    data = profile.pair[0].start.data if isinstance(profile.pair[0].start, Run) else None
+    start = (
+        "published weights"
+        if data is None
+        else f"{data.name}, {data.side} px, {len(data.class_names)} classes"
+    )
+    return (
+        f"ResNet50 stands for {profile.pair_name}, ResNet50-GCN for its GCN form (Table 11); both are "
+        f"trained as classifiers by one recipe ({start}), then as segmenters like the other models."
+    )
+
+
+def _stages_note(protocol: str) -> Callable[[Profile], str]:
+    def note(profile: Profile) -> str:
+        steps = profile.protocols.get(protocol)
+        if steps is None:
+            return "This profile has no such staged training."
+        stages = "; ".join(
+            f"{stage.name}: {stage.data.name}, "
+            + (f"crops of {stage.data.crop}" if stage.data.crop else f"{stage.data.side}")
+            + f" px, {stage.schedule.steps:,} steps"
+            for stage in steps.stages
+        )
+        scales = ", ".join(f"{scale:g}" for scale in steps.multi_scale.scales)
+        return (
+            f"Each stage is initialised from the one before. {stages}. GCN with k = {steps.k}. MS: "
+            f"scales {scales}, each also mirrored. CRF: {steps.crf.backend}, {steps.crf.iterations} "
+            "iterations, kernels chosen on training images."
+        )
+
+    return note
+
+
+SPECS = {
+    spec.name: spec
+    for spec in (
+        TableSpec("1", chart="gain_over_k"),
+        TableSpec("2", chart="heads_over_k"),
+        TableSpec("3", chart="heads_over_k"),
+        TableSpec("4", chart="gain_over_m", note=_width_note),
+        TableSpec("5", across="metric", chart="regions", note=_boundary_note, examples=True),
+        TableSpec("6", _with_top1, chart="backbones", note=_pair_note),
+        TableSpec("7", chart="stages", test_server="8", protocol="voc", note=_stages_note("voc"),
+                  examples=True),
+        TableSpec("9", _with_baseline, data="Cityscapes val", chart="stages", test_server="10",
+                  protocol="street", note=_stages_note("street"), examples=True),
+    )
+}  # fmt: skip
+PRETRAINING = "pretraining"  # names the classifiers of Table 6 alone
+
+
+def check_tables(names: Sequence[str], *also: str) -> list[str]:
+    """``names`` without duplicates; ``UserError`` for one that is no table that runs fill."""
+    known = (*SPECS, PRETRAINING, *also)
+    for name in names:
+        if name not in known:
+            raise UserError(f"unknown table {name!r}; choose one of {', '.join(known)}")
+    return list(dict.fromkeys(names))
+
+
+@cache
+def all_variants() -> tuple[Variant, ...]:
+    """The distinct models of all tables."""
+    return tuple(dict.fromkeys(v for spec in SPECS.values() for v in spec.variants()))
+
+
+def table_configs(tables: Sequence[str], profile: Profile, seeds: Sequence[int]) -> list[Run]:
+    """The distinct runs that fill ``tables``, all seeds of one variant together."""
+    wanted: list[Variant] = []
+    for name in check_tables(tables):
+        if name == PRETRAINING:
+            wanted += [v for v in all_variants() if v.head is None]
+        else:
+            wanted += SPECS[name].variants()
+    runs = dict.fromkeys(v.config(profile, seed) for v in wanted for seed in seeds)
+    return [run for run in runs if run is not None]
+
+
+def compare(table: str, profile: Profile, sources: Mapping[str, Sequence[Record]]) -> pd.DataFrame:
+    """One paper table beside its reproduction, one row per number.
+
+    Columns: those of :meth:`TableSpec.cells` with ``published`` for ``value``; ``counted`` (an exact number
+    of parameters at the paper's size, in thousands); and for each name of ``sources`` the mean, std (nan
+    for one seed), n, ``diverged`` (runs left out of the mean because they diverged), ``keys`` of all
+    records of the cell and ``scores`` (seed → score). Scores and errors in percent; what was not run has
+    n = 0.
+    """
+    frame = SPECS[table].cells().rename(columns={"value": "published"})
+    variants = [Variant.of_cell(row) for row in frame.itertuples()]
+    frame["counted"] = [
+        exact_parameters(v.head, v.k, v.m_ratio) / 1000 if name == "parameters_k" else float("nan")
+        for v, name in zip(variants, frame["metric"], strict=True)
+    ]
+    for source, records in sources.items():
+        groups = by_variant(profile, records, all_variants())
+        cells = [
+            _cell(groups.get(variant, []), name)
+            for variant, name in zip(variants, frame["metric"], strict=True)
+        ]
+        columns = [f"{source}_{name}" for name in _NUMBER]
+        frame[columns] = pd.DataFrame(cells, index=frame.index, columns=columns)
+    return frame
+
+
+def _cell(group: Sequence[Record], name: str) -> tuple:
+    """The ``_NUMBER`` of one cell."""
+    if name == "parameters_k":
+        group = []
+    counted = [record for record in group if not is_diverged(record)]
+    scores = {seed_of(record): metric(record, name) for record in counted}
+    values = pd.Series(scores, dtype=float)
+    keys = [record["key"] for record in group]
+    return values.mean(), values.std(), len(values), len(group) - len(counted), keys, scores
+
+
+def score_text(mean: float, std: float, n: int, diverged: int = 0) -> str:
+    """``63.4 ± 0.5 (n=3)``, ``63.4 (n=1)`` or ``not run``; diverged runs are counted beside it."""
+    left_out = f", {diverged} diverged" if diverged else ""
+    if n == 0:
+        return f"{diverged} diverged" if diverged else "not run"
+    spread = f" ± {std:.1f}" if n > 1 else ""
+    return f"{mean:.1f}{spread} (n={n:.0f}{left_out})"
+
+
+def in_paper_form(frame: pd.DataFrame, labels: Mapping[str, str]) -> pd.DataFrame:
+    """A long comparison as the paper prints it: one line per model, metric and source.
+
+    ``labels`` names the sources to show. Columns are the paper's settings, or its metrics.
+    """
+    across_metrics = frame["column"].str.contains("acc").any()
+    columns = list(dict.fromkeys(frame["column"]))
+    lines: dict[tuple[str, str, str], list[str]] = {}
+    for (row, name), group in frame.groupby(
+        ["row", frame["metric"].where(~pd.Series(across_metrics, frame.index), "miou")], sort=False
+    ):
+        cells = {cell.column: cell for cell in group.itertuples()}
+        unit = "K" if name == "parameters_k" else ""
+        measure = METRIC_NAMES[name]
+
+        def texts(make, cells=cells) -> list[str]:
+            return [make(cells[c]) if c in cells else "" for c in columns]
+
+        if group["published"].notna().any():
+            lines[row, measure, "published"] = texts(
+                lambda cell, unit=unit: "not given" if pd.isna(cell.published)
+                else f"{cell.published:.{0 if unit else 1}f}{unit}"
+            )  # fmt: skip
+        if unit:
+            lines[row, measure, "counted"] = texts(lambda cell: f"{cell.counted:.1f}K")
+            continue
+        for source, label in labels.items():
+            lines[row, measure, label] = texts(
+                lambda cell, source=source: score_text(
+                    *(getattr(cell, f"{source}_{name}") for name in _NUMBER[:4])
+                )
+            )
+    names = ["model", "measure", "source"]
+    index = pd.MultiIndex.from_tuples(lines, names=names)
+    shown = pd.DataFrame(list(lines.values()), columns=columns, index=index)
+    return shown.droplevel("measure") if across_metrics else shown

@@ -1,0 +1,23 @@
+"""The command line: one module per command, imported when its options are known to be good."""
+
+import argparse
+import sys
+from importlib import import_module
+
+from gcnlab.cli import ending
+from gcnlab.cli.parser import parse
+from gcnlab.errors import UserError
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; returns the exit code (see :mod:`gcnlab.cli.ending`)."""
+    try:
+        options = parse(sys.argv[1:] if arguments is None else arguments)
+    except UserError as error:
+        ending.tell(f"gcnlab: {error}")
+        return ending.BAD_INPUT
+    return ending.exit_code(_act, options)
+
+
+def _act(options: argparse.Namespace) -> int:
+    return import_module(f"gcnlab.cli.{options.command}").act(options)

@@ -1,0 +1,53 @@
+"""``notebooks``: train what they need, execute them, and write the report."""
+
+import argparse
+from pathlib import Path
+
+from gcnlab.cli.ending import DONE
+from gcnlab.cli.names import TABLES
+from gcnlab.cli.showing import Progress, open_session, say, tables_text, verdicts_text
+from gcnlab.errors import UserError
+from gcnlab.experiments import resources, scheduler
+from gcnlab.report import notebooks, page
+from gcnlab.report.session import Session
+
+
+def act(options: argparse.Namespace) -> int:
+    session = open_session(options)
+    try:
+        chosen = notebooks.pick(options.only)
+    except UserError as error:
+        raise UserError(f"--only: {error}") from None
+    _train(session, chosen)
+    parameters = {
+        "profile": session.profile.name,
+        "seeds": options.seeds,
+        "jobs": session.jobs,
+        "data_root": None if session.data_root is None else str(session.data_root),
+        "out": str(session.out),
+    }
+    folder = session.out / session.profile.name
+    for number, notebook in enumerate(chosen, 1):
+        say(f"== notebook {number} of {len(chosen)}: {notebook.name}")
+        notebooks.execute(notebook, folder / "notebooks", parameters)
+    written = page.write(session)
+    say(f"\n{session.profile.name}: {session.profile.description}")
+    say(f"{tables_text(session, TABLES)}\n\n{verdicts_text(session)}")
+    say(f"\nexecuted notebooks: {folder / 'notebooks'}\ntables:             {folder / 'tables'}")
+    say(f"open this:          {written}")
+    return DONE
+
+
+def _train(session: Session, chosen: list[Path]) -> None:
+    """Train all that ``chosen`` will ask for, together, which fills every core."""
+    tables = [table for notebook in chosen for table in notebooks.trained_tables(notebook)]
+    runs, store = session.configs(tables), session.store
+    resources.check_writable(store.out)
+    try:
+        resources.check_present(runs, store)
+    except UserError as error:
+        raise UserError(f"{error} (nothing was started; --only leaves notebooks out)") from None
+    left_out = resources.without_backend(runs)  # their notebook says so
+    runs = [run for run in runs if run not in left_out]
+    if failures := scheduler.run_all(runs, store, session.jobs, Progress(runs, store)):
+        raise notebooks.NotebookFailed("; ".join(failures))

@@ -1,0 +1,51 @@
+"""``report``: tables, figures and the page from the records, or the same as JSON."""
+
+import argparse
+import json
+
+from gcnlab.cli.ending import DONE, tell
+from gcnlab.cli.names import TABLES
+from gcnlab.cli.showing import open_session, print_json
+from gcnlab.errors import UserError
+from gcnlab.experiments.records import COMMITTED
+from gcnlab.experiments.resources import check_writable
+from gcnlab.report.session import Session
+
+
+def act(options: argparse.Namespace) -> int:
+    session = open_session(options)
+    missing = _missing(session)
+    if options.json:
+        if missing:
+            tell(f"gcnlab: {missing}")
+        _print_json(session)
+        return DONE
+    from gcnlab.report import page, readme  # they draw, which --json needs no library for
+
+    if options.readme:
+        path = COMMITTED.parent / "README.md"
+        print(f"{path}: {'renewed' if readme.update(path, readme.values()) else 'as it was'}")
+    if missing and not options.readme:
+        raise UserError(missing)
+    if not missing:
+        check_writable(session.out)
+        print(page.write(session))
+    return DONE
+
+
+def _missing(session: Session) -> str | None:
+    """One line if there is nothing to report on; the committed study is not taken instead."""
+    if session.local_records if session.own else session.study_records:
+        return None
+    name = session.profile.name
+    return (
+        f"no finished runs of profile {name} below {session.out}: make some first (gcnlab run "
+        f"--profile {name}), or name the folder that has them (--out DIR)"
+    )
+
+
+def _print_json(session: Session) -> None:
+    """Every cell with the keys of its records, and every verdict."""
+    tables = {name: json.loads(session.frame(name).to_json(orient="records")) for name in TABLES}
+    verdicts = json.loads(session.verdicts().reset_index().to_json(orient="records"))
+    print_json({"profile": session.profile.name, "tables": tables, "verdicts": verdicts})

@@ -1,0 +1,47 @@
+"""``run``: train what is missing of tables, fields, ablations or the pilot, and show the scores."""
+
+import argparse
+
+from gcnlab.analysis import dense_kernel
+from gcnlab.cli.ending import DONE, FAILED, tell
+from gcnlab.cli.names import ABLATIONS, FIELDS, PILOT, TABLES
+from gcnlab.cli.showing import Progress, open_session, say, tables_text
+from gcnlab.errors import UserError
+from gcnlab.experiments import pilot, receptive_fields, scheduler
+from gcnlab.experiments.config import Run
+from gcnlab.report.session import Session
+
+
+def act(options: argparse.Namespace) -> int:
+    session = open_session(options)
+    names = list(dict.fromkeys(options.tables)) or list(TABLES)
+    runs, store = _configs(names, session), session.store
+    cluster = None if options.cluster is None else dict(options.cluster)
+    failures = scheduler.run_all(runs, store, session.jobs, Progress(runs, store), cluster)
+    for failure in failures:
+        tell(f"failed: {failure}")
+    if FIELDS in names and not failures:
+        objects = receptive_fields.THOROUGH if session.profile.evidence else 1
+        for run in session.configs(["1"]):
+            receptive_fields.measure(run, store, objects, say)
+    say(tables_text(session, [name for name in names if name in TABLES]))
+    if ABLATIONS in names:
+        say(dense_kernel.findings(session.profile, session.ablations()).to_string())
+    if PILOT in names:
+        say(pilot.report(session.profile, store))
+    complete, place = sum(map(store.is_complete, runs)), session.out / session.profile.name
+    say(f"{complete} of {len(runs)} runs complete below {place}, {len(failures)} failed")
+    return FAILED if failures else DONE
+
+
+def _configs(names: list[str], session: Session) -> list[Run]:
+    tables = ["1" if name == FIELDS else name for name in names if name not in (ABLATIONS, PILOT)]
+    runs = session.configs(tables)
+    if ABLATIONS in names:
+        runs = [*runs, *session.ablation_configs()]
+    if PILOT in names:
+        name, known = session.profile.name, ", ".join(pilot.STEPS)
+        if name not in pilot.STEPS:
+            raise UserError(f"profile {name} has no pilot: choose one of {known} (--profile)")
+        runs = [*runs, *pilot.configs(session.profile)]
+    return list(dict.fromkeys(runs))

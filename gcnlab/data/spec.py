@@ -1,0 +1,87 @@
+"""Which data a run uses, and how they are prepared."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from gcnlab.data.class_folders import ClassFolders
+from gcnlab.data.source import Source
+from gcnlab.data.sources import SOURCES
+from gcnlab.errors import UserError
+
+
+@dataclass(frozen=True)
+class DataSpec:
+    """Which data a run uses and how they are prepared.
+
+    Args:
+        name: a name of ``SOURCES``.
+        side: images are padded to ``side`` × ``side`` pixels, or to a width of ``side`` and a
+            height of ``height``.
+        long_side: scale the longer image side to so many pixels first; None keeps the size.
+        classes: ids to score, renumbered 0, 1, …; all others become void. None keeps every class.
+        resize: classification only: scale the shorter image side to this and cut out the centre,
+            for evaluation.
+        crop_area: with ``resize``: the least share of its area that a random training crop keeps
+            (0.08 in the classical recipe).
+        height: None: as ``side``.
+        crop: segmentation only: training takes random crops of ``crop`` × ``crop`` pixels.
+        images: train on so many images only, evenly spaced over the list.
+        holdout: segmentation only: choose a schedule without a look at val. ``val`` is every fifth
+            image of the training list, the first among them; ``train`` is the others.
+
+    Raises:
+        UserError: an unknown name, or options that do not fit together.
+    """
+
+    name: str
+    side: int
+    long_side: int | None = None
+    classes: tuple[int, ...] | None = None
+    resize: int | None = None
+    crop_area: float | None = None
+    height: int | None = None
+    crop: int | None = None
+    images: int | None = None
+    holdout: bool = False
+
+    def __post_init__(self):
+        if self.name not in SOURCES:
+            known = ", ".join(SOURCES)
+            raise UserError(f"unknown data set {self.name!r}; choose one of {known}")
+        if (self.resize is None) != (self.crop_area is None):
+            raise UserError("resize and crop_area belong together: set both or none")
+        if self.crop is not None and self.crop > min(self.canvas):
+            canvas = f"{self.canvas[1]}×{self.canvas[0]} pixels"
+            raise UserError(f"crop {self.crop} does not fit into {canvas}: use a smaller crop")
+        if self.holdout and self.is_classification:
+            raise UserError(f"holdout is for segmentation, not for {self.name!r}: leave it out")
+
+    @property
+    def canvas(self) -> tuple[int, int]:
+        """(height, width) to which images are padded."""
+        return self.height or self.side, self.side
+
+    @property
+    def is_classification(self) -> bool:
+        return isinstance(self.source, ClassFolders)
+
+    @property
+    def source(self) -> Source | ClassFolders:
+        return SOURCES[self.name]
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the scored classes, in the order of the model's outputs."""
+        names = self.source.classes
+        return names if self.classes is None else tuple(names[c] for c in self.classes)
+
+    def root(self, data_root: Path | None) -> Path:
+        """The folder to read: synthetic data know theirs; ``UserError`` if real data have none."""
+        if self.source.default_root is not None:
+            return self.source.default_root()
+        if data_root is None:
+            holds = self.source.holds
+            raise UserError(
+                f"data set {self.name!r} needs a data root: name the folder that holds {holds}"
+            )
+        return data_root

@@ -1,0 +1,172 @@
+"""One split of a data set: decoded samples, in order or shuffled, with a limit on memory."""
+
+import hashlib
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from functools import lru_cache
+from threading import Lock
+
+import torch
+from torch import Tensor
+
+from gcnlab.data.decode import Decoded
+from gcnlab.data.transforms import random_flip
+from gcnlab.errors import UserError
+
+LARGE = 100_000  # images: of more, files are not read before work starts, only named
+
+
+class Memory:
+    """How many bytes of decoded images one process keeps, over all its splits."""
+
+    def __init__(self, limit: int):
+        self.limit, self.reserved = limit, 0
+        self._lock = Lock()
+
+    def reserve(self, size: int) -> int:
+        """``size``, or 0 if so much is not left."""
+        with self._lock:
+            granted = size if self.reserved + size <= self.limit else 0
+            self.reserved += granted
+            return granted
+
+    def release(self, size: int) -> None:
+        with self._lock:
+            self.reserved -= size
+
+
+MEMORY = Memory(4 << 30)
+
+
+class Split:
+    """One split, prepared: ``split[i]`` → image, label, and the unpadded (height, width).
+
+    Images are (3, H, W) uint8; the label is a map (H, W) uint8 of class ids with 255 = void, or a
+    class id for classification data. Nothing is read before the first access. A split that fits
+    into what is left of :data:`MEMORY` is kept from then on, another is decoded as it is used.
+
+    Args:
+        decode: sample → image, label, size.
+        evaluation: what is done to a decoded image when it is evaluated; None: nothing.
+        training: what is done to a decoded image and its label when it is trained on, with a
+            generator of random numbers.
+
+    Raises:
+        UserError: no samples; at an access, a damaged file.
+    """
+
+    def __init__(
+        self,
+        samples: Sequence,
+        decode: Callable[..., Decoded],
+        evaluation: Callable[[Tensor], Tensor] | None = None,
+        training: Callable[[Tensor, Tensor, torch.Generator], tuple[Tensor, Tensor]] | None = None,
+    ):
+        if not samples:
+            raise UserError("the data set has an empty list of images: check its list files")
+        self.samples = samples
+        self._decode, self._evaluation, self._training = decode, evaluation, training
+        self._kept: dict[int, Decoded] = {}
+        self._room: int | None = None  # bytes; None before the first access
+        self._lock = Lock()
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def _decoded(self, index: int) -> Decoded:
+        item = self._kept.get(index)
+        if item is None:
+            item = self._decode(self.samples[index])
+            with self._lock:
+                self._keep(index, item)
+        return item
+
+    def _keep(self, index: int, item: Decoded) -> None:
+        size = item[0].nbytes + item[1].nbytes
+        if self._room is None:  # as a rule all images are of one size
+            self._room = MEMORY.reserve(size * len(self))
+            weakref.finalize(self, MEMORY.release, self._room)
+        if index not in self._kept and size <= self._room:
+            self._room -= size
+            self._kept[index] = item
+
+    def __getitem__(self, index: int) -> Decoded:
+        image, label, size = self._decoded(index)
+        return (image if self._evaluation is None else self._evaluation(image)), label, size
+
+    def check(self) -> None:
+        """Read every file, keep nothing; ``UserError`` for the first damaged one.
+
+        More than ``LARGE`` files are not read: a damaged one then stops the run that meets it.
+        """
+        if len(self) <= LARGE:
+            with ThreadPoolExecutor() as pool:
+                for _ in pool.map(lambda sample: self._decode(sample) and None, self.samples):
+                    pass
+
+    def batches(
+        self, numbers: Iterator[Sequence[int]], item: Callable[[int], Decoded]
+    ) -> Iterator[tuple[Tensor, Tensor, list[tuple[int, int]]]]:
+        """Stacked batches of ``item(number)`` for lists of numbers, made one batch ahead."""
+
+        def collate(batch: Sequence[int]):
+            # Decoding leaves Python's lock alone, so threads serve; what is in memory needs none.
+            in_memory = len(self._kept) == len(self)
+            items = map(item, batch) if in_memory else readers.map(item, batch)
+            images, labels, sizes = zip(*items, strict=True)
+            return torch.stack(images), torch.stack(labels), list(sizes)
+
+        with ExitStack() as stack:
+            readers = stack.enter_context(ThreadPoolExecutor())
+            ahead = stack.enter_context(ThreadPoolExecutor(1))
+            waiting = None
+            for batch in numbers:
+                coming = ahead.submit(collate, batch)
+                if waiting is not None:
+                    yield waiting.result()
+                waiting = coming
+            if waiting is not None:
+                yield waiting.result()
+
+    def in_order(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor, list[tuple[int, int]]]]:
+        """All samples once, in order, for evaluation."""
+        starts = range(0, len(self), batch_size)
+        numbers = (range(start, min(start + batch_size, len(self))) for start in starts)
+        return self.batches(numbers, self.__getitem__)
+
+    def shuffled(
+        self, batch_size: int, seed: int, first: int, last: int
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Training batches ``first`` … ``last`` − 1: every epoch in a new order, flipped at random.
+
+        Batch i is a function of (seed, i), so that a resumed run sees the data it would have seen.
+        """
+
+        @lru_cache(maxsize=2)
+        def order(epoch: int) -> list[int]:
+            return torch.randperm(len(self), generator=_generator(seed, epoch, 0)).tolist()
+
+        def item(position: int) -> Decoded:
+            image, label, size = self._decoded(order(position // len(self))[position % len(self)])
+            if self._training is not None:
+                image, label = self._training(image, label, _generator(seed, position, 2))
+            return image, label, size
+
+        def positions(step: int) -> range:
+            coming = range(step * batch_size, (step + 1) * batch_size)
+            for position in (coming[0], coming[-1]):  # here, not once in every reader thread
+                order(position // len(self))
+            return coming
+
+        steps = range(first, last)
+        batches = self.batches(map(positions, steps), item)
+        for step, (images, labels, _) in zip(steps, batches, strict=True):
+            yield random_flip(images, labels, _generator(seed, step, 1))
+
+
+def _generator(*parts: int) -> torch.Generator:
+    """Seeded by a digest of integers, so that neighbouring seeds and steps share no stream."""
+    digest = hashlib.blake2b(repr(parts).encode(), digest_size=8).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest, "big") >> 1)

@@ -1,0 +1,1 @@
+"""Embedded stand-ins for VOC, SBD, ImageNet, COCO and Cityscapes, drawn from seeds."""

@@ -1,0 +1,138 @@
+"""The synthetic stand-ins for VOC, SBD and ImageNet, in those layouts.
+
+Everything is drawn from one seed per image: the same ``Sizes`` always give the same arrays and,
+with the same JPEG library, the same bytes.
+"""
+
+import csv
+import io
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+import scipy.io
+from PIL import Image
+
+from gcnlab.data.palette import PALETTE
+from gcnlab.data.synthetic.cache import draw_all, generated
+from gcnlab.data.synthetic.drawing import CLASSES, Scene, draw, save_jpeg, write_list
+from gcnlab.data.transforms import VOID
+
+VERSION = 3  # of the drawing; part of the folder's name and of every seed
+SINGLE_DIAMETER = (0.3, 0.9)  # of the object in a classification image, of the side
+# Part of every image's seed. No image of val's stream was looked at when schedules were chosen.
+STREAMS = {"train": 0, "sbd": 2, "val": 5, "imagenet/train": 3, "imagenet/val": 4}
+YEARS = {"train": 2007, "val": 2008, "sbd": 2009}  # in the names of images
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How many images: VOC train and val, SBD extra, single shapes for pre-training, its val."""
+
+    train: int
+    extra: int
+    val: int
+    single_train: int
+    single_val: int
+
+
+FULL = Sizes(train=1000, extra=7000, val=2000, single_train=6000, single_val=700)
+TINY = Sizes(train=16, extra=32, val=16, single_train=56, single_val=28)
+
+
+def _save_png(array: np.ndarray, path: Path) -> None:
+    image = Image.fromarray(array)
+    image.putpalette(PALETTE)
+    image.save(path)
+
+
+def _save_mat(classes: np.ndarray, path: Path) -> None:
+    """SBD's ``GTcls`` struct; the file's header, which holds the time of writing, is constant."""
+    boundaries = np.empty((20, 1), object)
+    boundaries[:] = [[np.zeros((0, 0))]] * 20
+    present = np.setdiff1d(classes, [0]).astype(np.uint8)[:, None]
+    content = io.BytesIO()
+    struct = {"Boundaries": boundaries, "Segmentation": classes, "CategoriesPresent": present}
+    scipy.io.savemat(content, {"GTcls": struct}, do_compression=True)
+    header = b"MATLAB 5.0 MAT-file".ljust(116)
+    path.write_bytes(header + content.getvalue()[116:])
+
+
+def _folders(folder: Path) -> tuple[Path, Path]:
+    return folder / "VOCdevkit" / "VOC2012", folder / "benchmark_RELEASE" / "dataset"
+
+
+def _name(split: str, index: int) -> str:
+    return f"{YEARS[split]}_{index:06d}"
+
+
+def _segmentation(folder: Path, task: tuple[str, int]) -> list[tuple]:
+    """Draw and write one image of ``(split, index)``; the rows of its objects."""
+    split, index = task
+    voc, sbd = _folders(folder)
+    name = _name(split, index)
+    scene = draw(np.random.default_rng([VERSION, STREAMS[split], index]))
+    if split == "sbd" or index == 0:  # SBD has no void band, and its own copy of some VOC images
+        save_jpeg(scene.image, sbd / "img" / f"{name}.jpg")
+        _save_mat(scene.classes, sbd / "cls" / f"{name}.mat")
+    if split != "sbd":
+        save_jpeg(scene.image, voc / "JPEGImages" / f"{name}.jpg")
+        for kind, ids in (("Class", scene.classes), ("Object", scene.instances)):
+            label = np.where(scene.band, VOID, ids).astype(np.uint8)
+            _save_png(label, voc / f"Segmentation{kind}" / f"{name}.png")
+    return [(name, i, CLASSES[c], f"{d:.2f}") for i, (c, d) in enumerate(scene.objects, 1)]
+
+
+def _classification(folder: Path, task: tuple[str, int]) -> None:
+    """Draw and write one image of a single shape."""
+    split, index = task
+    rng = np.random.default_rng([VERSION, STREAMS[f"imagenet/{split}"], index])
+    scene: Scene = draw(rng, 1, SINGLE_DIAMETER)
+    class_folder = folder / "imagenet" / split / f"n{scene.objects[0][0]:08d}"
+    class_folder.mkdir(parents=True, exist_ok=True)
+    save_jpeg(scene.image, class_folder / f"{index:06d}.JPEG")
+
+
+def _write_lists(folder: Path, sizes: Sizes) -> None:
+    voc, sbd = _folders(folder)
+    counts = {"train": sizes.train, "val": sizes.val, "sbd": sizes.extra}
+    names = {split: [_name(split, i) for i in range(count)] for split, count in counts.items()}
+    names["trainval"] = sorted(names["train"] + names["val"])
+    for split in ("train", "val", "trainval"):
+        write_list(voc / "ImageSets" / "Segmentation" / f"{split}.txt", names[split])
+    cut = sizes.extra * 4 // 5
+    # As in the real SBD, its lists hold VOC images too: here one of train and one of val.
+    write_list(sbd / "train.txt", names["sbd"][:cut] + names["train"][:1])
+    write_list(sbd / "val.txt", names["sbd"][cut:] + names["val"][:1])
+
+
+def write(folder: Path, sizes: Sizes, processes: int | None = None) -> None:
+    """Write VOCdevkit, benchmark_RELEASE, imagenet and ``objects.csv`` below ``folder``.
+
+    ``objects.csv`` has one row per object: image, instance id (as in SegmentationObject), class,
+    diameter in pixels. ``processes`` as of :func:`draw_all`.
+    """
+    voc, sbd = _folders(folder)
+    for part in ("JPEGImages", "SegmentationClass", "SegmentationObject", "ImageSets/Segmentation"):
+        (voc / part).mkdir(parents=True)
+    for part in ("img", "cls"):
+        (sbd / part).mkdir(parents=True)
+    counts = {"train": sizes.train, "val": sizes.val, "sbd": sizes.extra}
+    tasks = [(split, i) for split, count in counts.items() for i in range(count)]
+    rows = chain.from_iterable(draw_all(partial(_segmentation, folder), tasks, processes))
+    _write_lists(folder, sizes)
+    counts = {"train": sizes.single_train, "val": sizes.single_val}
+    tasks = [(split, i) for split, count in counts.items() for i in range(count)]
+    draw_all(partial(_classification, folder), tasks, processes)
+    with open(folder / "objects.csv", "w", newline="") as file:
+        table = [("image", "instance", "class", "diameter"), *rows]
+        csv.writer(file, lineterminator="\n").writerows(table)
+
+
+def root(sizes: Sizes = FULL) -> Path:
+    """The folder of the drawn data, written on first use (``FULL``: half a minute of one core)."""
+    parts = (sizes.train, sizes.extra, sizes.val, sizes.single_train, sizes.single_val)
+    name = f"shapes-v{VERSION}-{'-'.join(map(str, parts))}"
+    return generated(name, lambda folder: write(folder, sizes))

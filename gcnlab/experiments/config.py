@@ -1,0 +1,220 @@
+"""A run as data: one frozen config per kind of run, as JSON and back."""
+
+from dataclasses import MISSING, dataclass, fields, is_dataclass
+from typing import Any, ClassVar
+
+from gcnlab.data import DataSpec
+from gcnlab.errors import UserError
+from gcnlab.evaluation.crf import Crf, Pairwise
+from gcnlab.evaluation.inference import TestTime
+from gcnlab.training import Schedule
+
+
+@dataclass(frozen=True)
+class PreTraining:
+    """A classifier is trained, whose backbone segmenters start from (Table 6).
+
+    Args:
+        profile: the profile that the run belongs to; also its folder.
+        seed: of the initial weights, the order of the data and the augmentation.
+    """
+
+    kind: ClassVar[str] = "pre-training"
+    start: ClassVar[None] = None
+
+    profile: str
+    data: DataSpec
+    backbone: str
+    schedule: Schedule
+    seed: int = 0
+    normalization: str = "rgb"
+
+    @property
+    def variant(self) -> str:
+        return f"pretraining-{self.backbone}"
+
+    @property
+    def name(self) -> str:
+        return f"{self.variant}-s{self.seed}"
+
+
+@dataclass(frozen=True)
+class Training:
+    """A segmenter is trained and measured.
+
+    Args:
+        profile: the profile that the run belongs to; also its folder.
+        head, k, m, refine: the variant (see :func:`gcnlab.models.build_segmenter`).
+        seed: of weights that are new, the order of the data and the augmentation.
+        start: what it is initialised from: None (random); a pre-training (its backbone); another
+            training (everything); a torchvision name; or a file below the data root.
+        boundary_distance: of Table 5, in pixels of the prepared image.
+        test_time: how images are looked at when the model is measured; None: once, whole.
+        label: tells runs of one variant apart in their names, such as ``voc-stage-1``.
+    """
+
+    kind: ClassVar[str] = "training"
+
+    profile: str
+    data: DataSpec
+    backbone: str
+    schedule: Schedule
+    head: str
+    k: int | None = None
+    m: int | None = None
+    refine: bool = False
+    seed: int = 0
+    start: "PreTraining | Training | str | None" = None
+    normalization: str = "rgb"
+    batch_norm: str = "train"
+    boundary_distance: float = 7
+    test_time: TestTime | None = None
+    label: str = ""
+
+    @property
+    def variant(self) -> str:
+        """Short name, such as ``gcn-k15-br`` or ``conv1x1-on-small_gcn``."""
+        parts = [self.head, f"k{self.k}" * bool(self.k), f"m{self.m}" * bool(self.m)]
+        return "-".join(part for part in (*parts, "br" * self.refine, self.label) if part)
+
+    @property
+    def name(self) -> str:
+        return f"{self.variant}-s{self.seed}"
+
+    @property
+    def training(self) -> "Training":
+        """The training whose model this run measures: itself."""
+        return self
+
+
+class _OfTraining:
+    """What a run that trains nothing takes over from the training that it starts from."""
+
+    start: Any
+    label: str
+
+    @property
+    def training(self) -> Training:
+        return self.start.training
+
+    @property
+    def profile(self) -> str:
+        return self.training.profile
+
+    @property
+    def data(self) -> DataSpec:
+        return self.training.data
+
+    @property
+    def seed(self) -> int:
+        return self.training.seed
+
+    @property
+    def variant(self) -> str:
+        return f"{self.start.variant}-{self.label}"
+
+    @property
+    def name(self) -> str:
+        return f"{self.variant}-s{self.seed}"
+
+
+@dataclass(frozen=True)
+class Evaluation(_OfTraining):
+    """A trained segmenter is measured with ``test_time``; its probabilities are kept."""
+
+    kind: ClassVar[str] = "evaluation"
+
+    start: Training
+    test_time: TestTime
+    label: str = "ms"
+
+
+@dataclass(frozen=True)
+class CrfEvaluation(_OfTraining):
+    """The probabilities that an evaluation has kept are refined by a CRF, and measured."""
+
+    kind: ClassVar[str] = "crf"
+
+    start: Evaluation
+    crf: Crf
+    label: str = "crf"
+
+
+Run = PreTraining | Training | Evaluation | CrfEvaluation
+_KINDS = {kind.kind: kind for kind in (PreTraining, Training, Evaluation, CrfEvaluation)}
+_NAMES_ONLY = {
+    "profile",
+    "label",
+    "start",
+}  # of a config, what does not change its numbers by itself
+
+
+def to_json(run: Run) -> dict[str, Any]:
+    """``run`` as JSON values, defaults included; ``kind`` says which type it is."""
+    return {"kind": run.kind} | {
+        field.name: _plain(getattr(run, field.name)) for field in fields(run)
+    }
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Run):
+        return to_json(value)
+    if is_dataclass(value):
+        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+    return [_plain(item) for item in value] if isinstance(value, tuple) else value
+
+
+def from_json(config: dict[str, Any]) -> Run:
+    """The run of a record's config; a field that a later version added has its default.
+
+    ``UserError`` for an unknown kind or field, or a value of the wrong type.
+    """
+    try:
+        values = dict(config)
+        kind = _KINDS[values.pop("kind")]
+        for name, build in _PARTS.items():
+            if isinstance(values.get(name), dict):
+                values[name] = build(values[name])
+        return kind(**values)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"a run's config is not one of this version of gcnlab: {error!r}") from None
+
+
+def _tuples(values: dict[str, Any]) -> dict[str, Any]:
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+
+
+def _crf(values: dict[str, Any]) -> Crf:
+    return Crf(**{**values, "candidates": tuple(Pairwise(**c) for c in values["candidates"])})
+
+
+_PARTS = {
+    "data": lambda values: DataSpec(**_tuples(values)),
+    "schedule": lambda values: Schedule(**values),
+    "test_time": lambda values: TestTime(**_tuples(values)),
+    "crf": _crf,
+    "start": from_json,
+}
+
+
+def deviations(run: Run) -> dict[str, Any]:
+    """What of a config changes its numbers and is not the default, its start left out.
+
+    A field that is added later leaves the keys of older runs alone; a default may therefore never
+    change (a test pins them).
+    """
+    own = {field.name: field.default for field in fields(run) if field.name not in _NAMES_ONLY}
+    return {"kind": run.kind} | _deviating(run, own)
+
+
+def _deviating(value: Any, defaults: dict[str, Any]) -> dict[str, Any]:
+    values = {name: getattr(value, name) for name in defaults}
+    return {n: _compact(v) for n, v in values.items() if defaults[n] is MISSING or v != defaults[n]}
+
+
+def _compact(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_compact(item) for item in value]
+    if is_dataclass(value):
+        return _deviating(value, {field.name: field.default for field in fields(value)})
+    return int(value) if isinstance(value, float) and value.is_integer() else value  # 3.0 is 3

@@ -1,0 +1,101 @@
+"""Where a run takes place: device, precision, threads, commit and versions."""
+
+import os
+import platform
+import resource
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gcnlab.training import best_precision
+
+THREADS = 1  # of every run, whatever the number of jobs: sums in another order give other weights
+_LIBRARIES = ("torchvision", "numpy", "scipy", "pillow")
+
+
+def pick_device() -> torch.device:
+    """``$GCNLAB_DEVICE``, else the first GPU, else the CPU."""
+    gpu = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(os.environ.get("GCNLAB_DEVICE") or gpu)
+
+
+def arithmetic() -> dict[str, Any]:
+    """What of this machine decides the numbers of a run: kind of device, precision and threads."""
+    device = pick_device()
+    return {"device": device.type, "precision": best_precision(device), "threads": THREADS}
+
+
+@contextmanager
+def fixed_threads() -> Iterator[None]:
+    """Compute with ``THREADS`` threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(THREADS)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@cache
+def provenance() -> dict[str, Any]:
+    """Commit and versions, read once, before the code on disk can change under this process."""
+    package = Path(__file__).resolve().parent.parent
+
+    def git(*arguments: str) -> str | None:
+        command = ["git", "-C", str(package), *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    commit, changes = None, None
+    try:
+        top = git("rev-parse", "--show-toplevel")
+        if (
+            top is not None and Path(top).resolve() == package.parent
+        ):  # not one around an installation
+            commit, changes = git("rev-parse", "HEAD"), git("status", "--porcelain", "--", ".")
+    except OSError:
+        pass  # no git on this machine
+    # torch's own string tells a CPU from a CUDA build
+    versions = {"python": platform.python_version(), "torch": str(torch.__version__)}
+    versions |= {name: version(name) for name in _LIBRARIES}
+    return {
+        "commit": commit,
+        "dirty": None if changes is None else bool(changes),
+        "versions": versions,
+    }
+
+
+def device_name() -> str:
+    """The device in words, such as ``NVIDIA H100 80GB HBM3`` or ``CPU (x86_64)``."""
+    device = pick_device()
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"CPU ({platform.machine()})"
+
+
+def peak_memory() -> int:
+    """Bytes: of the GPU's allocator, or of this process so far (an upper bound after other runs)."""
+    device = pick_device()
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def environment(seconds: float) -> dict[str, Any]:
+    """What a record says of the machine, the code and the time that it took."""
+    return {
+        "device": device_name(),
+        **provenance(),
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "seconds": round(seconds, 1),
+        "peak_memory": peak_memory(),
+    }

@@ -1,0 +1,109 @@
+"""One run: a frozen config in, one record out."""
+
+import time
+from collections.abc import Callable
+from functools import singledispatch
+from typing import Any
+
+import torch
+
+from gcnlab import data
+from gcnlab.experiments import records
+from gcnlab.experiments.building import initialise, load_weights
+from gcnlab.experiments.config import (
+    CrfEvaluation,
+    Evaluation,
+    PreTraining,
+    Run,
+    Training,
+    to_json,
+)
+from gcnlab.experiments.environment import environment, fixed_threads, pick_device, provenance
+from gcnlab.experiments.measuring import classifier_scores, curve_score, segmenter_scores
+from gcnlab.experiments.probabilities import evaluate, refine
+from gcnlab.experiments.records import FORMAT, Record
+from gcnlab.experiments.store import EVALUATION_VERSION, Store, weights_digest
+from gcnlab.training import Diverged, make_step, save_atomically, train
+
+Log = Callable[[str], None]
+
+
+def execute(run: Run, store: Store, log: Log = print) -> Record:
+    """Train and measure ``run`` and write its record; resumes an interrupted attempt.
+
+    What ``run`` starts from must be finished (the scheduler sees to it). The record is written last and
+    atomically: nothing else says that a run is complete. If another process is at the same run, this one
+    waits for it and returns its record. A run whose weights are there but were measured by another
+    version of the metrics is measured again, not trained.
+    """
+    with fixed_threads(), store.lock(run):
+        if store.is_complete(run, with_output=True):
+            return store.record(run)
+        provenance()  # of the code that this process has read
+        if pick_device().type == "cuda":
+            torch.cuda.reset_peak_memory_stats()
+        started = time.monotonic()
+        result = _perform(run, store, log)
+        seconds = result.pop("seconds", time.monotonic() - started)
+        record = {
+            "format": FORMAT,
+            "kind": run.kind,
+            "key": store.key(run),
+            "name": run.name,
+            "config": to_json(run),
+            "identity": store.identity(run),
+            "evaluation_version": EVALUATION_VERSION,
+            "images": data.counts(run.data, store.data_root),
+            **result,
+            "environment": environment(seconds) | {"rules": store.rules},
+        }
+        records.write(record, store.record_path(run))
+        store.checkpoint(run).unlink(missing_ok=True)
+        return store.record(run)
+
+
+@singledispatch
+def _perform(run: Run, store: Store, log: Log) -> dict[str, Any]:
+    """What a record says of the run itself: weights, metrics, counts, history."""
+    raise TypeError(f"no such kind of run: {run!r}")
+
+
+@_perform.register
+def _(run: PreTraining, store: Store, log: Log) -> dict[str, Any]:
+    return _train(run, store, log, classifier_scores)
+
+
+@_perform.register
+def _(run: Training, store: Store, log: Log) -> dict[str, Any]:
+    return _train(run, store, log, segmenter_scores)
+
+
+_perform.register(Evaluation)(evaluate)
+_perform.register(CrfEvaluation)(refine)
+
+
+def _train(run: PreTraining | Training, store: Store, log: Log, scores: Callable) -> dict[str, Any]:
+    before = store.outdated(run)
+    if before is not None and store.output(run).is_file():
+        log(f"{run.name}: its metrics are of another version; measuring again")
+        model = load_weights(run, store.output(run), before["weights"]).to(pick_device())
+        return {"weights": before["weights"], "history": before["history"]} | scores(
+            model, run, store
+        )
+    training = data.load(run.data, "train", store.data_root)
+    size, classes = run.schedule.batch_size, len(run.data.class_names)
+    step = make_step(initialise(run, store), classes, run.schedule, pick_device())
+
+    def batches(first: int, last: int):
+        return training.shuffled(size, run.seed, first, last)
+
+    try:
+        progress = train(step, batches, curve_score(run, store), store.checkpoint(run), log=log)
+    except Diverged as error:
+        return {"weights": None, "history": [], "metrics": {}, "counts": {}, "diverged": str(error)}
+    save_atomically(step.model.state_dict(), store.output(run))
+    return {
+        "weights": weights_digest(step.model.state_dict()),
+        **progress,
+        **scores(step.model, run, store),
+    }

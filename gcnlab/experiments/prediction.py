@@ -1,0 +1,181 @@
+"""A finished run on pictures of one's own."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+
+from gcnlab.data import DataSpec
+from gcnlab.data.palette import COLORS, PALETTE
+from gcnlab.data.readers import read_image, read_upright
+from gcnlab.data.transforms import pad
+from gcnlab.errors import UserError
+from gcnlab.evaluation.crf import Pairwise, dense_crf
+from gcnlab.evaluation.inference import TestTime, probabilities
+from gcnlab.experiments import records
+from gcnlab.experiments.building import load_weights
+from gcnlab.experiments.config import CrfEvaluation, Evaluation, PreTraining, Training, from_json
+from gcnlab.experiments.environment import pick_device
+from gcnlab.experiments.measuring import inference_context
+
+SegmentationRun = Training | Evaluation | CrfEvaluation
+
+
+def find_record(key: str, runs: Path) -> Path:
+    """The record with this key or name in any profile below ``runs``; ``UserError`` unless one."""
+    paths = sorted(runs.glob("*/runs/*.json"))
+    matches = [path for path in paths if key in (path.stem, *_name_and_key(path))]
+    if not matches:
+        known = (
+            f"are {len(paths)}, such as {paths[0].stem}" if paths else "are none: train one first"
+        )
+        raise UserError(f"no run {key!r} below {runs}; there {known}")
+    if len(matches) > 1:
+        names = ", ".join(f"{path.parts[-3]}/{path.stem}" for path in matches)
+        raise UserError(f"run {key!r} could be {names}: name one by its key, the last 12 letters")
+    return matches[0]
+
+
+def _name_and_key(path: Path) -> tuple[str, str]:
+    name, _, key = path.stem.rpartition("-")
+    return name, key
+
+
+def segmentation_run(path: Path) -> SegmentationRun:
+    """The run of the record in ``path``; ``UserError`` if it is a classifier's or damaged."""
+    run = from_json(records.read(path)["config"])
+    if isinstance(run, PreTraining):
+        raise UserError(f"{path.stem} is a classifier: name a segmentation run")
+    return run
+
+
+def _start_of(path: Path, start: SegmentationRun) -> Path:
+    """The record of what the run in ``path`` starts from."""
+    digest = records.read(path)["identity"]["start"]
+    for other in sorted(path.parent.glob("*.json")):  # never a path that a record makes up
+        if _name_and_key(other)[0] == start.name:
+            record = records.read(other)
+            if digest in (record["key"], record.get("weights")):
+                return other
+    problem = f"{path.stem} starts from {start.name}, which is not in {path.parent}"
+    raise UserError(f"{problem}: copy its record and weights too")
+
+
+class Predictor:
+    """The finished run of a record, ready for pictures: ``predictor(image)`` → (H, W) class ids.
+
+    The ids are those of the run's data set: uint8, or uint16 beyond 256 classes. A run of the MS or
+    the CRF row looks at a picture as that row did. Pictures larger than those of the profile are
+    scaled down, and the class probabilities scaled back.
+
+    Raises ``UserError`` if the run is a classifier, or its weights are not beside its record (the
+    committed study has none).
+    """
+
+    def __init__(self, path: Path):
+        self.run, self.key = segmentation_run(path), _name_and_key(path)[1]
+        run, self.kernels, self.how = self.run, None, self.run.training.test_time
+        if isinstance(run, CrfEvaluation):
+            run.crf.check_backend()
+            self.kernels = Pairwise(**records.read(path)["crf"]["chosen"])
+            path, run = _start_of(path, run.start), run.start
+        if isinstance(run, Evaluation):
+            self.how = run.test_time
+            path, run = _start_of(path, run.start), run.start
+        self.how = self.how or TestTime()
+        self.model = _load(path, run).to(pick_device(), memory_format=torch.channels_last)
+        self.context = inference_context()
+
+    def __call__(self, image: Image.Image) -> np.ndarray:
+        spec, (width, height) = self.run.data, image.size
+        if spec.long_side:
+            factor = spec.long_side / max(image.size)
+        else:
+            factor = min(1.0, spec.canvas[0] / height, spec.canvas[1] / width)
+        columns, rows = (max(1, round(side * factor)) for side in image.size)
+        pixels = np.array(image.resize((columns, rows), Image.Resampling.BILINEAR))
+        padded, _ = pad(pixels, np.zeros(pixels.shape[:2], np.uint8), *spec.canvas)
+        batch = torch.from_numpy(padded).permute(2, 0, 1)[None]
+        scores = probabilities(self.model, batch, self.how, self.context)[..., :rows, :columns]
+        if self.kernels is not None:
+            crf = self.run.crf
+            refined = dense_crf(
+                scores[0].numpy(), pixels, self.kernels, crf.backend, crf.iterations
+            )
+            scores = torch.from_numpy(refined)[None]
+        scores = F.interpolate(scores, (height, width), mode="bilinear")
+        return _class_ids(spec)[scores[0].argmax(0).numpy()]
+
+
+def _load(path: Path, run: Training) -> torch.nn.Module:
+    record = records.read(path)
+    if record.get("diverged"):
+        raise UserError(f"{path.stem} diverged ({record['diverged']}): it has no trained weights")
+    weights = path.parent.parent / "weights" / f"{path.stem}.pt"
+    try:
+        return load_weights(run, weights, record["weights"])
+    except (TypeError, ValueError, KeyError, AttributeError, RuntimeError) as error:
+        reason = " ".join(repr(error).split())[:120]
+        raise UserError(f"{path}: its config makes no model ({reason}): restore the file") from None
+
+
+def _class_ids(spec: DataSpec) -> np.ndarray:
+    """The id in the data set of each output of a model of ``spec``."""
+    ids = np.array(spec.classes or range(len(spec.class_names)))
+    return ids.astype(np.uint8 if ids.max() < 256 else np.uint16)
+
+
+def write_class_ids(classes: np.ndarray, path: Path) -> None:
+    """Write class ids (H, W): uint8 with VOC's palette, as VOC does; uint16 as 16-bit grey."""
+    image = Image.fromarray(classes)
+    if classes.dtype == np.uint8:
+        image.putpalette(PALETTE)
+    image.save(path)
+
+
+def outputs(pictures: list[Path], out: Path) -> list[Path]:
+    """The files that :func:`predict` writes: ``<name>.png`` and ``<name>_overlay.png`` per picture.
+
+    ``UserError`` if two of them have one name, or one would replace a picture.
+    """
+    names = [name for path in pictures for name in (path.stem, f"{path.stem}_overlay")]
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(f"two outputs would be called {name}.png: use different folders")
+    paths = [out / f"{name}.png" for name in names]
+    given = {path.resolve(): path for path in pictures}
+    for path in paths:
+        if path.resolve() in given:
+            raise UserError(f"{path} would replace {given[path.resolve()]}: use another folder")
+    return paths
+
+
+def check_pictures(pictures: list[Path]) -> None:
+    """``UserError`` for the first that is missing, damaged or no regular file."""
+    for path in pictures:
+        if path.exists() and not path.is_file():
+            raise UserError(f"{path} is no picture: name a file")
+        read_image(path)
+
+
+def predict(pictures: list[Path], predictor: Predictor, out: Path) -> Iterator[str]:
+    """Write the :func:`outputs` into the folder ``out``; an overlay keeps the background as it is.
+
+    Yields a line per picture: its classes by share of the area.
+    """
+    outputs(pictures, out)
+    check_pictures(pictures)
+    class_names = predictor.run.data.source.classes
+    for path in pictures:
+        image = read_upright(path)
+        classes = predictor(image)
+        write_class_ids(classes, out / f"{path.stem}.png")
+        shade = np.where((classes > 0)[..., None] | (class_names[0] != "background"), 0.5, 0.0)
+        overlay = np.array(image) * (1 - shade) + COLORS[classes & 255] * shade
+        Image.fromarray(overlay.round().astype(np.uint8)).save(out / f"{path.stem}_overlay.png")
+        ids, pixels = np.unique(classes, return_counts=True)
+        shares = sorted(zip(pixels / classes.size, ids, strict=True), reverse=True)
+        yield f"{path}: " + ", ".join(f"{class_names[i]} {100 * s:.1f} %" for s, i in shares)

@@ -1,0 +1,107 @@
+"""Runs that train nothing: test-time augmentation, and a CRF on the probabilities that it keeps."""
+
+import dataclasses
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from gcnlab import data
+from gcnlab.evaluation.crf import Pairwise, dense_crf
+from gcnlab.evaluation.inference import probabilities, score_predictions
+from gcnlab.experiments.building import trained_model
+from gcnlab.experiments.config import CrfEvaluation, Evaluation
+from gcnlab.experiments.environment import pick_device
+from gcnlab.experiments.measuring import (
+    batches_of,
+    distances,
+    evenly_spaced,
+    from_counts,
+    inference_context,
+)
+from gcnlab.experiments.store import Store
+
+TUNING_IMAGES = 20  # training images on which the parameters of a CRF are chosen
+
+Pairs = Iterator[tuple[np.ndarray, np.ndarray]]
+
+
+def evaluate(run: Evaluation, store: Store, log: Callable[[str], None]) -> dict[str, Any]:
+    """Measure a trained model with ``run.test_time``; keep its probabilities on val and tuning images."""
+    folder = store.output(run)
+    work = folder.with_name(f".writing-{folder.name}")
+    shutil.rmtree(
+        work, ignore_errors=True
+    )  # of a process that was killed; the lock keeps others away
+    total = len(data.samples(run.data, "val", store.data_root))
+    scales = ", ".join(f"{scale:g}" for scale in run.test_time.scales)
+    log(f"{run.name}: {total} images at scales {scales}")
+    try:
+        scored = score_predictions(
+            _predicted(run, store, "val", list(range(total)), work),
+            len(run.data.class_names),
+            distances(run.training),
+        )
+        for _ in _predicted(run, store, "train", _tuning_images(run, store), work):
+            pass
+        shutil.rmtree(folder, ignore_errors=True)
+        work.rename(folder)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return {"weights": None, "history": [], **from_counts(scored, run.training)}
+
+
+def _predicted(run: Evaluation, store: Store, split: str, numbers: list[int], work: Path) -> Pairs:
+    """Predictions and labels of the images ``numbers``; saves the probabilities on the way."""
+    model = trained_model(run.start, store).to(pick_device(), memory_format=torch.channels_last)
+    context = inference_context()
+    (work / split).mkdir(parents=True)
+    remaining = iter(numbers)
+    for images, labels, sizes in batches_of(run.data, split, store, numbers):
+        batch = probabilities(model, images, run.test_time, context)
+        for scores, label, (height, width) in zip(batch, labels, sizes, strict=True):
+            scores = scores[:, :height, :width].numpy().astype(np.float16)
+            np.save(work / split / f"{next(remaining)}.npy", scores)
+            yield scores.argmax(0), label[:height, :width]
+
+
+def _tuning_images(run: Evaluation | CrfEvaluation, store: Store) -> list[int]:
+    return evenly_spaced(TUNING_IMAGES, len(data.samples(run.data, "train", store.data_root)))
+
+
+def refine(run: CrfEvaluation, store: Store, log: Callable[[str], None]) -> dict[str, Any]:
+    """Apply the CRF to kept probabilities, with the kernels that score best on the tuning images."""
+    run.crf.check_backend()
+    classes, candidates = len(run.data.class_names), run.crf.candidates
+    tuned, numbers = [], _tuning_images(run, store)
+    for kernels in candidates if len(candidates) > 1 else ():
+        scored = score_predictions(_refined(run, store, "train", numbers, kernels), classes)
+        tuned.append(scored.confusion.miou())
+        log(f"{run.name}: mIoU {tuned[-1]:.4f} on {len(numbers)} training images with {kernels}")
+    chosen = candidates[int(np.argmax(tuned)) if tuned else 0]
+    everything = list(range(len(data.samples(run.data, "val", store.data_root))))
+    scored = score_predictions(
+        _refined(run, store, "val", everything, chosen), classes, distances(run.training)
+    )
+    crf = {
+        "backend": run.crf.backend,
+        "version": run.crf.version(),
+        "chosen": dataclasses.asdict(chosen),
+        "training_miou": tuned,
+    }
+    return {"weights": None, "history": [], **from_counts(scored, run.training), "crf": crf}
+
+
+def _refined(
+    run: CrfEvaluation, store: Store, split: str, numbers: list[int], kernels: Pairwise
+) -> Pairs:
+    folder, loaded = store.output(run.start) / split, data.load(run.data, split, store.data_root)
+    for number in numbers:
+        image, label, (height, width) = loaded[number]
+        pixels = image[:, :height, :width].permute(1, 2, 0).numpy()
+        scores = np.load(folder / f"{number}.npy", allow_pickle=False).astype(np.float32)
+        refined = dense_crf(scores, pixels, kernels, run.crf.backend, run.crf.iterations)
+        yield refined.argmax(0), label[:height, :width]

@@ -1,0 +1,161 @@
+"""The one store of records: JSON files, one per finished run or measurement, and their manifest.
+
+``<out>/<profile>/runs/<name>-<key>.json`` holds what a run gave, ``…/fields/<name>-<key>.json`` the
+receptive fields that were measured of it. A file is whole or not there; its presence is what says that
+a run is complete.
+"""
+
+import fcntl
+import hashlib
+import json
+import math
+import os
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from gcnlab.errors import UserError
+
+FORMAT = 2
+COMMITTED = Path(__file__).resolve().parents[2] / "results"
+LOCAL = COMMITTED / "local"
+FOLDERS = ("runs", "fields")
+MANIFEST = "manifest.json"
+
+Record = dict[str, Any]
+
+_COMMON = {"format": int, "kind": str, "key": str, "name": str, "config": dict, "identity": dict,
+           "evaluation_version": int, "environment": dict}  # fmt: skip
+_RUN = {"metrics": dict, "counts": dict, "history": list, "images": dict}
+_CONTENT = {
+    "pre-training": _COMMON | _RUN,
+    "training": _COMMON | _RUN,
+    "evaluation": _COMMON | _RUN,
+    "crf": _COMMON | _RUN,
+    "receptive-field": _COMMON
+    | {"objects": list, "by_size": dict, "settings": dict, "theoretical": int},
+}
+_IDENTITY = {"data", "start", "device", "precision", "threads", "training_version"}
+
+
+def path_of(out: Path, profile: str, folder: str, name: str, key: str) -> Path:
+    """Where the record of this name and key is, or would be."""
+    return out / profile / folder / f"{name}-{key}.json"
+
+
+def write(record: Record, path: Path) -> None:
+    """Write ``record`` atomically; undefined numbers (nan) become null."""
+    write_atomically(json.dumps(_without_nan(record), indent=1, ensure_ascii=False) + "\n", path)
+
+
+def write_atomically(text: str, path: Path) -> None:
+    """Write ``text`` so that ``path`` is always a whole file, the old one or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    work = path.with_name(f"{path.name}.{platform.node()}-{os.getpid()}.part")
+    try:
+        work.write_text(text, encoding="utf-8")
+        work.replace(path)
+    finally:
+        work.unlink(missing_ok=True)
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _without_nan(v) for name, v in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def read(path: Path) -> Record:
+    """The record in ``path``; ``UserError`` naming the file if it is missing, damaged or none."""
+    try:
+        return _read(path, path.stat().st_mtime_ns)
+    except (ValueError, KeyError, TypeError, RecursionError, OSError) as error:
+        reason = " ".join(repr(error).split())[:200]
+        remedy = "delete it, and the same command makes it again"
+        raise UserError(f"{path} is no readable record ({reason}): {remedy}") from None
+
+
+@lru_cache(maxsize=4096)
+def _read(path: Path, _: int) -> Record:
+    record = json.loads(path.read_text(encoding="utf-8"))
+    if record["format"] != FORMAT:
+        raise ValueError(f"format {record['format']}, not {FORMAT}")
+    for name, kind in _CONTENT[record["kind"]].items():
+        if not isinstance(record.get(name), kind):
+            raise ValueError(f"{name} is {record.get(name)!r:.40}, not a {kind.__name__}")
+    identity = _IDENTITY | ({"weights"} if record["kind"] == "receptive-field" else set())
+    if missing := identity - record["identity"].keys():
+        raise ValueError(f"identity lacks {min(missing)}")
+    _check_values(record)
+    if path.name != f"{record['name']}-{record['key']}.json":
+        raise ValueError("its name and key are not those of the file")
+    return record
+
+
+def _check_values(record: Record) -> None:
+    """``ValueError`` if numbers that tables are made of are none."""
+    scores = {n: v for n, v in record.get("metrics", {}).items() if n != "iou"}
+    for name, value in scores.items():
+        if not isinstance(value, int | float | None):
+            raise ValueError(f"{name} is {value!r:.40}, not a number")
+    if not all(isinstance(point, dict) for point in record.get("history", [])):
+        raise ValueError("history is no list of points")
+    if not isinstance(record["environment"].get("finished"), str):
+        raise ValueError("environment lacks the time at which it was finished")
+
+
+def read_all(out: Path, profile: str, folder: str = "runs") -> list[Record]:
+    """All records in ``folder`` of ``profile``, sorted by file name; ``UserError`` for a damaged one."""
+    return [read(path) for path in sorted((out / profile / folder).glob("*.json"))]
+
+
+@contextmanager
+def lock(path: Path) -> Iterator[None]:
+    """Hold the lock file ``path``: a second process that wants it waits."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # released when the file is closed; the empty file stays
+        yield
+
+
+# --- the manifest -------------------------------------------------------------------------------
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """SHA-256 of every record of a profile's ``folder``, by its path below that."""
+    paths = sorted(path for name in FOLDERS for path in (folder / name).glob("*.json"))
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in paths
+    }
+
+
+def check_manifest(folder: Path) -> list[str]:
+    """What differs between the records of a profile's ``folder`` and its manifest, a line each."""
+    path = folder / MANIFEST
+    known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    present = digests(folder)
+    lines = [f"{name} is missing" for name in known.keys() - present.keys()]
+    lines += [f"{name} is not in the manifest" for name in present.keys() - known.keys()]
+    both = known.keys() & present.keys()
+    return sorted(lines + [f"{name} was changed" for name in both if known[name] != present[name]])
+
+
+def extend_manifest(folder: Path) -> int:
+    """Add new records to the manifest of a profile's ``folder``; returns how many.
+
+    ``UserError`` if a record that is in it was changed or is missing: a manifest only grows.
+    """
+    wrong = [line for line in check_manifest(folder) if not line.endswith("not in the manifest")]
+    if wrong:
+        raise UserError(f"{folder}: {len(wrong)} records differ from the manifest, first: {wrong[0]}; "
+                        "restore them (git checkout)")  # fmt: skip
+    path, present = folder / MANIFEST, digests(folder)
+    before = len(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else 0
+    write_atomically(json.dumps(present, indent=1) + "\n", path)
+    return len(present) - before

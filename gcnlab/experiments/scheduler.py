@@ -1,0 +1,209 @@
+"""Many runs: what is complete is skipped, what was interrupted goes on, one failure stops no other."""
+
+import multiprocessing
+import os
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, ThreadPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+
+import torch
+
+from gcnlab.errors import UserError
+from gcnlab.experiments.config import Run
+from gcnlab.experiments.execute import execute
+from gcnlab.experiments.queue import RunQueue
+from gcnlab.experiments.resources import check_ready, without_backend
+from gcnlab.experiments.store import Store
+
+POLL = 2  # seconds between looks at the jobs of a cluster
+Log = Callable[[str], None]
+
+
+def cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def default_jobs() -> int:
+    """Runs at a time that pay on this machine: one per GPU, else one per core up to two.
+
+    Every run computes on one thread, so that its numbers do not depend on this.
+    """
+    return torch.cuda.device_count() or min(2, cores())
+
+
+def plan(runs: list[Run], store: Store) -> list[Run]:
+    """The runs that remain, and those that they start from: first what most others wait for."""
+    waiting_for: dict[Run, int] = {}  # the longest chain of runs that start from this one
+    level = [run for run in dict.fromkeys(runs) if not store.is_complete(run)]
+    length = 0
+    while level:
+        waiting_for |= dict.fromkeys(level, length)
+        starts = dict.fromkeys(run.start for run in level if isinstance(run.start, Run))
+        level = [start for start in starts if not store.is_complete(start, with_output=True)]
+        length += 1
+    return sorted(waiting_for, key=waiting_for.get, reverse=True)
+
+
+def run_all(runs: list[Run], store: Store, jobs: int = 1, log: Log = print,
+            cluster: dict[str, str] | None = None) -> list[str]:  # fmt: skip
+    """Train what is missing of ``runs``, ``jobs`` at a time; GPUs are dealt out in turn.
+
+    With ``cluster`` every run is one job of submitit: ``{"cluster": "slurm" or "local"}`` and parameters of
+    its ``AutoExecutor``, such as ``slurm_partition`` or ``timeout_min``; the store's folder must then be
+    one that all machines share.
+
+    Returns:
+        One line per failed run, empty if all went well. What was finished stays finished.
+
+    Raises:
+        UserError: something is missing that no run can do without.
+    """
+    remaining = plan(runs, store)
+    complete, extra = sum(map(store.is_complete, runs)), len(set(remaining) - set(runs))
+    others = f" ({extra} of them because others start from them)" * bool(extra)
+    log(f"{len(runs)} runs: {complete} complete, {len(remaining)} to train{others}")
+    if not remaining:
+        return []
+    check_ready(remaining, store, jobs)
+    for run, reason in without_backend(remaining).items():
+        log(f"{run.name} will fail, the others not: {reason}")
+    queue = RunQueue(remaining, log)
+    if cluster is not None:
+        _on_cluster(queue, store, cluster, log)
+    elif jobs == 1:
+        _one_by_one(queue, store, log)
+    else:
+        _in_processes(queue, store, min(jobs, len(remaining)))
+    if queue.failures:
+        log(f"{len(queue.failures)} runs failed; the same command goes on from here")
+    return list(queue.failures.values())
+
+
+def _one_by_one(queue: RunQueue, store: Store, log: Log) -> None:
+    while (run := queue.take()) is not None:
+        log(f"{run.profile}/{run.name}")
+        try:
+            execute(run, store, log)
+        except Exception as error:  # whatever ended a run ends only that run
+            queue.finished(run, error)
+        else:
+            queue.finished(run)
+
+
+# --- several processes --------------------------------------------------------------------------
+
+
+def _start_worker(parent: int, gpu: int | None) -> None:
+    """In a new process: its GPU, and an end when the parent ends."""
+    if gpu is not None:
+        os.environ["GCNLAB_DEVICE"] = f"cuda:{gpu}"
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _work(run: Run, store: Store) -> None:
+    execute(run, store, log=lambda line: print(f"[{run.name}] {line}", flush=True))
+
+
+class _Slot:
+    """One process that works on one run after the other; if it is killed, that costs only its run."""
+
+    def __init__(self, number: int, gpus: int):
+        self._gpu = number % gpus if gpus else None
+        self._pool: ProcessPoolExecutor | None = None
+
+    def work_on(self, queue: RunQueue, store: Store) -> None:
+        try:
+            while (run := queue.take()) is not None:
+                error = self._attempt(run, store)
+                if isinstance(error, BrokenProcessPool) and not queue.stopped:
+                    error = self._attempt(run, store)  # it may have been idle, or too many at work
+                if isinstance(error, KeyboardInterrupt):
+                    raise error
+                if queue.stopped:
+                    return
+                if isinstance(error, BrokenProcessPool):
+                    error = RuntimeError("its process was killed twice, perhaps for lack of memory")
+                queue.finished(run, error)
+        except BaseException:
+            queue.stop()
+            raise
+        finally:
+            if self._pool is not None:
+                self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _attempt(self, run: Run, store: Store) -> BaseException | None:
+        if self._pool is None:
+            # spawn: forked children of a process that has used OpenMP or CUDA hang
+            context = multiprocessing.get_context("spawn")
+            start = (os.getpid(), self._gpu)
+            self._pool = ProcessPoolExecutor(1, context, initializer=_start_worker, initargs=start)
+        try:
+            error = self._pool.submit(_work, run, store).exception()
+        except BrokenProcessPool as broken:
+            error = broken
+        if isinstance(error, BrokenProcessPool):
+            self._pool = None
+        return error
+
+    def terminate(self) -> None:
+        for process in list((self._pool._processes or {}).values()) if self._pool else ():
+            process.terminate()
+
+
+def _in_processes(queue: RunQueue, store: Store, jobs: int) -> None:
+    gpus = 0 if os.environ.get("GCNLAB_DEVICE") else torch.cuda.device_count()
+    slots = [_Slot(number, gpus) for number in range(jobs)]
+    with ThreadPoolExecutor(jobs) as threads:
+        try:
+            futures = [threads.submit(slot.work_on, queue, store) for slot in slots]
+            done, _ = wait(futures, return_when=FIRST_EXCEPTION)
+            for ended in done:
+                ended.result()
+        except BaseException:  # Ctrl-C ends the runs at work, which go on from their checkpoints
+            queue.stop()
+            for slot in slots:
+                slot.terminate()
+            raise
+
+
+# --- a cluster ----------------------------------------------------------------------------------
+
+
+def _on_cluster(queue: RunQueue, store: Store, cluster: dict[str, str], log: Log) -> None:
+    executor = _executor(store.out / "cluster", cluster)
+    jobs: dict[Run, object] = {}
+    while (runs := queue.take_all()) or jobs:
+        if runs:
+            with executor.batch():
+                submitted = [executor.submit(execute, run, store) for run in runs]
+            jobs |= zip(runs, submitted, strict=True)
+            log(f"{len(submitted)} jobs submitted; their logs are in {store.out / 'cluster'}")
+        ended = [run for run, job in jobs.items() if job.done()]
+        for run in ended:
+            queue.finished(run, jobs.pop(run).exception())
+        if not ended:
+            time.sleep(POLL)
+
+
+def _executor(logs: Path, cluster: dict[str, str]):
+    try:
+        import submitit
+    except ImportError:
+        raise UserError("a cluster needs submitit: pip install -e '.[cluster]'") from None
+    options = {name: int(text) if text.isdecimal() else text for name, text in cluster.items()}
+    try:
+        executor = submitit.AutoExecutor(folder=logs, cluster=options.pop("cluster", "slurm"))
+        executor.update_parameters(**options)
+    except (NameError, RuntimeError, ValueError, TypeError) as error:
+        raise UserError(f"cluster options: {' '.join(str(error).split())}") from None
+    return executor

@@ -1,0 +1,162 @@
+"""Where runs are kept, and the key that names each: config, data, starting weights, arithmetic.
+
+Starting weights are named by the digest of their content, never by the config that made them. The key of
+a run that starts from another run is therefore known only when that one is finished.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gcnlab import data
+from gcnlab.errors import UserError
+from gcnlab.experiments import records
+from gcnlab.experiments.config import (
+    CrfEvaluation,
+    Evaluation,
+    PreTraining,
+    Run,
+    Training,
+    deviations,
+)
+from gcnlab.experiments.environment import arithmetic
+from gcnlab.experiments.records import Record
+from gcnlab.training import TRAINING_VERSION
+
+# Raise it when a change of inference or metrics gives other scores for the same weights. Runs are then
+# measured again, not trained again.
+EVALUATION_VERSION = 1
+WEIGHT_FILES = (".npz", ".pt", ".pth")
+
+
+class Store:
+    """The runs below the folder ``out``, on the data below ``data_root``.
+
+    ``rules``: digest of the rules that were registered when a run was made; records carry it.
+    """
+
+    def __init__(self, out: Path, data_root: Path | None = None, rules: str | None = None):
+        self.out, self.data_root, self.rules = out, data_root, rules
+
+    def identity(self, run: Run) -> dict[str, Any] | None:
+        """All that decides the numbers of ``run`` besides its config; None if its start is not finished."""
+        start = self.start_digest(run)
+        if start is None and run.start is not None:
+            return None
+        return {
+            "data": data.fingerprint(run.data, self.data_root),
+            "start": start,
+            **arithmetic(),
+            "training_version": TRAINING_VERSION,
+        }
+
+    def key(self, run: Run) -> str | None:
+        """12 hex digits: same key, same numbers. None if what the run starts from is not finished."""
+        identity = self.identity(run)
+        return None if identity is None else key_of(run, identity)
+
+    def start_digest(self, run: Run) -> str | None:
+        """Digest of the weights (of a CRF: of the evaluation) that ``run`` starts from, if it is there."""
+        if isinstance(run.start, str):
+            path = weights_file(run, self.data_root)
+            return f"torchvision {run.backbone} {run.start}" if path is None else _file_digest(path)
+        if run.start is None:
+            return None
+        record = self.record(run.start)
+        if record is None:
+            return None
+        return record["key"] if isinstance(run.start, Evaluation) else record["weights"]
+
+    def record(self, run: Run) -> Record | None:
+        """The record of ``run`` if it is complete, measured as this version measures."""
+        record = self._any_record(run)
+        return record if record and record["evaluation_version"] == EVALUATION_VERSION else None
+
+    def outdated(self, run: Run) -> Record | None:
+        """The record of ``run`` if another version of the metrics has measured it."""
+        record = self._any_record(run)
+        return record if record and record["evaluation_version"] != EVALUATION_VERSION else None
+
+    def _any_record(self, run: Run) -> Record | None:
+        path = self.record_path(run)
+        return records.read(path) if path is not None and path.is_file() else None
+
+    def record_path(self, run: Run) -> Path | None:
+        key = self.key(run)
+        return key and records.path_of(self.out, run.profile, "runs", run.name, key)
+
+    def field_path(self, run: Training) -> Path | None:
+        """Where the receptive fields of a trained model are kept."""
+        key = self.key(run)
+        return key and records.path_of(self.out, run.profile, "fields", run.name, key)
+
+    def output(self, run: Run) -> Path | None:
+        """What a finished run leaves for others: its weights, or the folder of its probabilities."""
+        key = self.key(run)
+        if key is None or isinstance(run, CrfEvaluation):
+            return None
+        folder, ending = ("scores", "") if isinstance(run, Evaluation) else ("weights", ".pt")
+        return self.out / run.profile / folder / f"{run.name}-{key}{ending}"
+
+    def is_complete(self, run: Run, with_output: bool = False) -> bool:
+        """Whether the record of ``run``, and with ``with_output`` what others start from, is there."""
+        if self.record(run) is None:
+            return False
+        return not with_output or isinstance(run, CrfEvaluation) or self.output(run).exists()
+
+    def checkpoint(self, run: Run) -> Path:
+        """Where an unfinished training keeps its state; ``UserError`` if its start is not finished."""
+        key = self.key(run)
+        if key is None:
+            raise UserError(
+                f"{run.name} starts from {run.start.name}, which is not finished: run that first"
+            )
+        return self.out / run.profile / "checkpoints" / f"{key}.pt"
+
+    def is_interrupted(self, run: Run) -> bool:
+        """Whether a checkpoint of ``run`` waits to be resumed."""
+        return self.key(run) is not None and self.checkpoint(run).is_file()
+
+    @contextmanager
+    def lock(self, run: Run) -> Iterator[None]:
+        """Keep other processes from ``run``."""
+        with records.lock(self.checkpoint(run).with_suffix(".lock")):
+            yield
+
+
+def key_of(run: Run, identity: dict[str, Any]) -> str:
+    """12 hex digits from the config of ``run`` and what else decides its numbers."""
+    text = json.dumps([deviations(run), identity], sort_keys=True)
+    return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
+
+
+@cache
+def _file_digest(path: Path) -> str:
+    return hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
+
+
+def weights_digest(state: dict[str, torch.Tensor]) -> str:
+    """A digest of a state dict's names, shapes, types and values, whatever file it is kept in."""
+    digest = hashlib.blake2b(digest_size=16)
+    for name in sorted(state):
+        tensor = state[name].detach().cpu()
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
+        digest.update(tensor.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def weights_file(run: PreTraining | Training, data_root: Path | None) -> Path | None:
+    """The local file that ``run.start`` names, if it names one; ``UserError`` if it is not there."""
+    if not isinstance(run.start, str) or Path(run.start).suffix not in WEIGHT_FILES:
+        return None
+    path = run.data.root(data_root) / run.start
+    if not path.is_file():
+        raise UserError(f"{path} is missing: profile {run.profile!r} starts from these weights; put them "
+                        "there (docs/data.md)")  # fmt: skip
+    return path

@@ -1,0 +1,87 @@
+"""What backbones are made of: their contract, shortcuts, and the residual block in GCN form."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+
+class Backbone(nn.Module, ABC):
+    """A chain of four parts, each of which ends in one of the feature maps C2 … C5 of Fig. 2A.
+
+    Maps normalised images ``(N, 3, H, W)``, H and W multiples of ``strides[-1]``, to four maps
+    ``(N, channels[i], H / strides[i], W / strides[i])``, from fine to coarse.
+    """
+
+    strides: tuple[int, int, int, int]
+    channels: tuple[int, int, int, int]
+
+    @abstractmethod
+    def parts(self) -> list[nn.Module]:
+        """The modules from the image to C2, from there to C3, and so on."""
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        maps = []
+        for part in self.parts():
+            x = part(x)
+            maps.append(x)
+        return maps
+
+
+class GCNStage(NamedTuple):
+    """A stage in GCN form: kernel size ``k`` (odd) and ``width``, the channels of each branch."""
+
+    k: int
+    width: int
+
+
+def check_stages(gcn: Mapping[int, GCNStage] | None) -> Mapping[int, GCNStage]:
+    """``gcn`` or no stages at all; ``ValueError`` for a stage that is not 2, 3, 4 or 5."""
+    wrong = set(gcn or ()) - {2, 3, 4, 5}
+    if wrong:
+        raise ValueError(f"gcn names stage {min(wrong)}; the stages are 2, 3, 4 and 5")
+    return gcn or {}
+
+
+def shortcut(in_channels: int, out_channels: int, stride: int) -> nn.Module | None:
+    """The projection of a residual block; None where the identity fits."""
+    if stride == 1 and in_channels == out_channels:
+        return None
+    conv = nn.Conv2d(in_channels, out_channels, 1, stride, bias=False)
+    return nn.Sequential(conv, nn.BatchNorm2d(out_channels))
+
+
+class GCNBlock(nn.Module):
+    """A residual block whose spatial layers are a GCN pair (Fig. 5B).
+
+    ``relu(shortcut(x) + project(left(x) + right(x)))``: ``left`` is k×1 then 1×k, ``right`` 1×k
+    then k×1, both with ``width`` channels and with batch norm and ReLU after each convolution;
+    ``project`` is 1×1 and batch norm. The first convolution of either branch has the stride.
+
+    ``(N, in_channels, H, W) -> (N, out_channels, ⌈H / stride⌉, ⌈W / stride⌉)``.
+    Raises ``ValueError`` for an even k or no channels.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, k: int, width: int, stride: int = 1):
+        super().__init__()
+        if k < 1 or k % 2 == 0 or width < 1:
+            raise ValueError(f"k = {k}, width = {width}: use an odd k and at least one channel")
+
+        def branch(*kernels: tuple[int, int]) -> nn.Sequential:
+            layers: list[nn.Module] = []
+            inputs = ((in_channels, stride), (width, 1))
+            for kernel, (channels, step) in zip(kernels, inputs, strict=True):
+                padding = (kernel[0] // 2, kernel[1] // 2)
+                conv = nn.Conv2d(channels, width, kernel, step, padding, bias=False)
+                layers += [conv, nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
+            return nn.Sequential(*layers)
+
+        self.left, self.right = branch((k, 1), (1, k)), branch((1, k), (k, 1))
+        project = nn.Conv2d(width, out_channels, 1, bias=False)
+        self.project = nn.Sequential(project, nn.BatchNorm2d(out_channels))
+        self.shortcut = shortcut(in_channels, out_channels, stride) or nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.relu(self.shortcut(x) + self.project(self.left(x) + self.right(x)))

@@ -1,0 +1,117 @@
+"""A report's tables as files: CSV in long form, Markdown in the paper's form."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from gcnlab import paper
+from gcnlab.analysis import claims, costs, power
+from gcnlab.analysis.claims import Verdict
+from gcnlab.analysis.selection import metric
+from gcnlab.analysis.tables import SPECS, TableSpec
+from gcnlab.experiments.records import Record, write_atomically
+from gcnlab.experiments.variants import BACKBONES
+from gcnlab.report.readme import markdown
+
+if TYPE_CHECKING:
+    from gcnlab.report.session import Session
+
+
+def write_tables(session: "Session", verdicts: list[Verdict], folder: Path) -> list[Path]:
+    """``tableN.csv`` and ``tableN.md`` for every table, claims, rules, runs; returns the paths."""
+    written = []
+
+    def write(name: str, text: str) -> None:
+        write_atomically(text, folder / name)
+        written.append(folder / name)
+
+    for name, spec in SPECS.items():
+        frame = session.frame(name).assign(profile=session.profile.name)
+        write(f"table{name}.csv", csv(frame))
+        title = f"Table {name}. {spec.title}. Profile {session.profile.name}: "
+        heading = f"{title}{session.profile.description}. {spec.note(session.profile)}".strip()
+        write(f"table{name}.md", f"{heading}\n\n{markdown(session.table(name))}")
+        if spec.test_server:
+            title = paper.published(spec.test_server)["title"]
+            heading = f"Table {spec.test_server}. {title}. As published."
+            text = markdown(test_server(spec))
+            write(f"table{spec.test_server}.md", f"{heading}\n\n{text}")
+    heading = f"Table 11. {paper.published('11')['title']}. Read off the built modules."
+    write("table11.md", f"{heading}\n\n{markdown(architecture())}")
+    write("claims.md", markdown(claims.verdict_frame(verdicts)))
+    write("rules.md", markdown(power.table()))
+    write("runs.csv", csv(runs(session.records)))
+    return written
+
+
+def csv(frame: pd.DataFrame) -> str:
+    """Comma-separated text; lists become words, scores by seed ``0:61.05 1:60.33``."""
+
+    def plain(value):
+        if isinstance(value, dict):
+            return " ".join(f"{seed}:{score:.2f}" for seed, score in value.items())
+        return " ".join(map(str, value)) if isinstance(value, list | tuple) else value
+
+    nested = {c: frame[c].map(plain) for c in frame if frame[c].dtype == object}
+    return frame.assign(**nested).to_csv(index=False, float_format="%.4f", lineterminator="\n")
+
+
+def test_server(spec: TableSpec) -> pd.DataFrame:
+    """The published table of a test server, and our line: nothing was sent there."""
+    rows = [(row.row, f"{row.value:.1f}") for row in paper.cells(spec.test_server).itertuples()]
+    rows.append(("this study", "not submitted"))
+    return pd.DataFrame(rows, columns=["method", "mean IoU (%)"]).set_index("method")
+
+
+def runs(records: list[Record]) -> pd.DataFrame:
+    """One row per record: name, key, kind, scores (%), seconds, device, code, data, precision."""
+    names = ("seconds", "device", "commit", "dirty", "finished")
+    return pd.DataFrame(
+        {name: record[name] for name in ("name", "key", "kind")}
+        | {name: metric(record, name) for name in ("miou", "top1_error")}
+        | {name: record["environment"][name] for name in names}
+        | {"torch": record["environment"]["versions"]["torch"]}
+        | {name: record["identity"][name] for name in ("data", "precision")}
+        for record in records
+    )
+
+
+def complexity() -> pd.DataFrame:
+    """Exact parameters and multiply-adds of the heads beside the published counts, for reading."""
+    frame = costs.complexity()
+    known = frame["published_k"]
+    return pd.DataFrame(
+        {
+            "head": frame["variant"],
+            "parameters": [f"{count:,}" for count in frame["parameters"]],
+            "published": [f"{k:,.0f}K" if pd.notna(k) else "" for k in known],
+            "multiply-adds": [f"{count / 1e6:,.0f}M" for count in frame["multiply_adds"]],
+        }
+    ).set_index("head")
+
+
+def architecture(session: "Session | None" = None) -> pd.DataFrame:
+    """Table 11 for reading: published layers beside built ones, or the pair of a profile.
+
+    The published total is that of the convolutions alone; in ours, batch norm counts with the
+    convolution before it.
+    """
+    built, published = costs.architecture(), paper.published("11")
+    if session is not None:
+        pair, data = session.profile.pair, session.profile.pair[0].start.data
+        built = costs.architecture(
+            tuple(run.backbone for run in pair), data.side, len(data.class_names)
+        )
+    shown = pd.DataFrame(index=built.index)
+    shown["output size"] = built[BACKBONES[0]]["output size"]  # the same for both
+    for title, layers in zip(BACKBONES, ("resnet50", "resnet50_gcn"), strict=True):
+        part, name = built[title], title if session is None else title.replace("50", "")
+        if session is None:
+            total = next(c["value"] for c in published["cells"] if c["column"] == title)
+            totals = [f"{total:g} MFlops", ""]
+            shown[f"{title}, published"] = [row[layers] for row in published["rows"]] + totals
+        shown[f"{name}, built"] = part["layers"]
+        shown[f"{name}, parameters"] = [f"{count:,}" for count in part["parameters"]]
+        shown[f"{name}, multiply-adds"] = [f"{n / 1e6:,.1f}M" for n in part["multiply-adds"]]
+    return shown

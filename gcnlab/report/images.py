@@ -1,0 +1,161 @@
+"""Images beside their truth, the predictions of several models, and what the last one corrects."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from numpy.typing import NDArray
+
+from gcnlab.data.palette import COLORS
+from gcnlab.data.transforms import VOID
+from gcnlab.evaluation import ConfusionMatrix
+from gcnlab.report.style import GREY, Chart, canvas, styled, wrapped
+
+Map = NDArray[np.uint8]  # (H, W): class ids, 255 is void
+CHANGES = {  # first and last model: right or wrong, and the colour of such a pixel
+    "both right": "#e9edf0",
+    "corrected": "#0072b2",
+    "spoilt": "#d55e00",
+    "both wrong": "#55606b",
+}
+AREA = (0.05, 0.95)  # of an example's pixels that objects must cover: nothing to see beyond
+
+
+def choose(truths: Sequence[Map], count: int) -> list[int]:
+    """Positions of ``count`` examples by a fixed rule, not by eye.
+
+    They are evenly spaced among the label maps of whose pixels objects cover a share in ``AREA``;
+    all of these if they are fewer.
+    """
+    shares = [float(((truth > 0) & (truth != VOID)).mean()) for truth in truths]
+    fitting = [i for i, share in enumerate(shares) if AREA[0] <= share <= AREA[1]]
+    spaced = np.linspace(0, len(fitting) - 1, min(count, len(fitting))).round().astype(int)
+    return [fitting[i] for i in spaced]
+
+
+def coloured(labels: Map) -> NDArray[np.uint8]:
+    """Class ids as VOC's colours, (H, W, 3); void is white."""
+    colours = COLORS.copy()
+    colours[VOID] = 255
+    return colours[labels]
+
+
+def changes(truth: Map, first: Map, last: Map) -> NDArray[np.uint8]:
+    """Where the ``last`` prediction corrects and where it spoils the ``first``, as `CHANGES`."""
+    palette = [[int(c[i : i + 2], 16) for i in (1, 3, 5)] for c in CHANGES.values()]
+    right_before, right_after = first == truth, last == truth
+    kind = np.select([right_before & right_after, right_after, right_before], [0, 1, 2], 3)
+    shown = np.array(palette, np.uint8)[kind]
+    shown[truth == VOID] = 255
+    return shown
+
+
+def image_miou(truth: Map, prediction: Map, classes: int) -> float:
+    """Mean IoU over the classes of one image, in percent."""
+    matrix = ConfusionMatrix(classes)
+    matrix.update(prediction, truth)
+    return 100 * matrix.miou()
+
+
+def _panel(ax: Axes, picture: NDArray, below: str = "") -> None:
+    ax.imshow(picture, interpolation="nearest")
+    ax.spines[:].set(visible=True, color=GREY, linewidth=0.5)
+    ax.set(xticks=[], yticks=[])
+    ax.set_xlabel(below, size=9, labelpad=2)
+
+
+def _grid(rows: list[list[NDArray]], legend_lines: int) -> tuple[Figure, NDArray]:
+    width, columns = 7.6 / len(rows[0]), len(rows[0])
+    heights = [max(picture.shape[0] / picture.shape[1] for picture in row) for row in rows]
+    size = (width * columns, (width + 0.05) * sum(heights) + 0.25 * len(rows) + 0.3 * legend_lines)
+    figure, axes = canvas(*size, rows=len(rows), columns=columns, height_ratios=heights)
+    figure.set_layout_engine("compressed", w_pad=0.02, h_pad=0.03, wspace=0, hspace=0)
+    return figure, axes
+
+
+def _class_patches(maps: Sequence[Map], class_names: Sequence[str]) -> list[Patch]:
+    classes = sorted({int(i) for labels in maps for i in np.unique(labels)})
+    return [
+        Patch(
+            facecolor=coloured(np.array(i)) / 255,
+            edgecolor=GREY,
+            label="void" if i == VOID else class_names[i],
+        )
+        for i in classes
+    ]
+
+
+@styled
+def qualitative(
+    images: Sequence[NDArray[np.uint8]],
+    truths: Sequence[Map],
+    predictions: dict[str, Sequence[Map]],
+    class_names: Sequence[str],
+) -> Chart:
+    """One example per row: image, truth, each model's prediction with its mIoU, and the changes.
+
+    Args:
+        images: (H, W, 3) each.
+        predictions: name → one map per image; the last name is compared with the first.
+
+    Raises ValueError for no image: then there is nothing to show, and no empty panel.
+    """
+    if not len(images):
+        raise ValueError("no examples to show")
+    names, classes = list(predictions), len(class_names)
+    scores = {
+        n: [image_miou(*p, classes) for p in zip(truths, predictions[n], strict=True)]
+        for n in names
+    }
+    rows = []
+    for i, (image, truth) in enumerate(zip(images, truths, strict=True)):
+        maps = [predictions[name][i] for name in names]
+        rows.append([image, *map(coloured, [truth, *maps])])
+        if len(names) > 1:
+            rows[-1].append(changes(truth, maps[0], maps[-1]))
+    figure, axes = _grid(rows, legend_lines=2)
+    for i, (line, row) in enumerate(zip(axes, rows, strict=True)):
+        below = ["", "", *(f"mIoU {scores[name][i]:.0f}" for name in names), ""]
+        for ax, picture, text in zip(line, row, below, strict=False):
+            _panel(ax, picture, text)
+    titles = ["image", "truth", *names, *[f"{names[-1]} against {names[0]}"] * (len(names) > 1)]
+    for ax, title in zip(axes[0], titles, strict=True):
+        ax.set_title(wrapped(title, 16), size=9, weight="bold")
+    handles = _class_patches(
+        [*truths, *(m for maps in predictions.values() for m in maps)], class_names
+    )
+    if len(names) > 1:
+        handles += [Patch(facecolor=c, edgecolor=GREY, label=kind) for kind, c in CHANGES.items()]
+    figure.legend(handles=handles, loc="outside lower center", ncols=6, fontsize=8.5)
+    better = sum(b > a for a, b in zip(scores[names[0]], scores[names[-1]], strict=True))
+    title = f"{names[-1]} scores higher than {names[0]} on {better} of these {len(images)} images."
+    low, high = (f"{100 * share:.0f}" for share in AREA)
+    caption = (
+        "Validation images, evenly spaced among those of which objects cover "
+        f"{low}–{high} %; one seed. mIoU of the single image in percent; void is white."
+    )
+    return Chart(figure, title, caption, raster=True)
+
+
+@styled
+def samples(
+    images: Sequence[NDArray[np.uint8]], truths: Sequence[Map], class_names: Sequence[str]
+) -> Chart:
+    """Images above their truths, at most eight in a row; ValueError for none."""
+    if not len(images):
+        raise ValueError("no samples to show")
+    wide, rows = -(-len(images) // -(-len(images) // 8)), []
+    for start in range(0, len(images), wide):
+        part = slice(start, start + wide)
+        rows += [list(images[part]), [coloured(labels) for labels in truths[part]]]
+    figure, axes = _grid(rows, legend_lines=1)
+    for line, row in zip(axes, rows, strict=True):
+        for ax, picture in zip(line, row, strict=False):
+            _panel(ax, picture)
+        for ax in line[len(row) :]:
+            ax.set_axis_off()
+    handles = _class_patches(truths, class_names)
+    figure.legend(handles=handles, loc="outside lower center", ncols=6, fontsize=8.5)
+    return Chart(figure, f"{len(images)} images and their labels.", "Void is white.", raster=True)

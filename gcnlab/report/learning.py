@@ -1,0 +1,150 @@
+"""Charts of training: learning curves, fit and generalisation over k, and trained kernels."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.ticker import LogLocator
+
+from gcnlab.report import style
+from gcnlab.report.style import Chart, styled
+from gcnlab.report.words import seeds_text, signed
+
+
+@styled
+def learning_curves(frame: pd.DataFrame, label: str, score: str = "miou") -> Chart:
+    """mIoU in percent, or the training ``loss``, over steps: a panel per family of heads.
+
+    ``frame``: :func:`gcnlab.analysis.curves.learning_curves`. At most four kernel sizes of a family
+    are shown; the 1×1 baseline is black in every panel.
+    """
+    diverged = frame["diverged"].astype(bool)
+    left_out = frame[diverged].groupby(["title", "seed"]).ngroups
+    scored = frame[~diverged].dropna(subset=[score])
+    base = scored[scored["head"] == "conv1x1"]
+    families = dict(list(scored.groupby("family", sort=False)))
+    if len(families) > 1:
+        families = {name: f for name, f in families.items() if name not in set(base["family"])}
+    columns, rows = min(2, len(families)), (len(families) + 1) // 2
+    size = {"rows": rows, "columns": columns, "sharex": True, "sharey": True}
+    figure, axes = style.canvas(7.4, 0.6 + 2.7 * rows, **size)
+    names = [
+        _learning(ax, name, rows, base, score)
+        for ax, (name, rows) in zip(axes.flat, families.items(), strict=False)
+    ]
+    axes[0, 0].set_xlim(right=scored["step"].max() / 0.72)  # the rest is for the names
+    for ax, ends in zip(axes.flat, names, strict=False):  # now that the limits are final
+        style.name_ends(ax, ends, at=0.72, apart=0.09)
+    for ax in axes.flat[len(families) :]:
+        ax.remove()
+    figure.supxlabel("training step", size=9.5)
+    figure.supylabel({"miou": "mIoU (%)", "loss": "training loss"}[score], size=9.5)
+    last = scored[scored["step"] == scored["step"].max()].groupby("title")[score].mean()
+    best = last.idxmax() if score == "miou" else last.idxmin()
+    value = f"{last[best]:.1f} % mIoU" if score == "miou" else f"a loss of {last[best]:.3f}"
+    n = seeds_text(scored.groupby("title")["seed"].nunique())
+    caption = (
+        f"Mean over seeds on {label}, {n}; at most four kernel sizes of a family. The last point "
+        "counts; no other is selected. Levels of other data do not compare."
+        + f" Left out, as diverged: {left_out}."
+        * bool(left_out)
+    )
+    title = f"At step {scored['step'].max():,} {best} is first with {value}."
+    return Chart(figure, title, caption)
+
+
+def _learning(
+    ax: Axes, family: str, group: pd.DataFrame, base: pd.DataFrame, score: str
+) -> list[tuple]:
+    """Draw one panel; returns its (last value, name, colour)."""
+    lines = [(title, rows, style.INK) for title, rows in base.groupby("title")]
+    for k, colour in style.shades(style.few(group["k"].dropna())).items():
+        variants = group[group["k"] == k].groupby("title", sort=False)
+        lines += [(title, rows, colour) for title, rows in variants]
+    ends = []
+    for title, rows, colour in lines:
+        mean = rows.groupby("step")[score].mean()
+        dash = "--" if rows["refine"].any() else "-"
+        ax.plot(mean.index, mean, dash, color=colour, linewidth=1.4)
+        ends.append((mean.iloc[-1], title, colour))
+    ax.set(title=family, xlim=(0, None))
+    if score == "loss":
+        ax.set_yscale("log")
+        ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        ax.yaxis.set_major_formatter("{x:g}")
+        ax.yaxis.set_minor_formatter("")
+    return ends
+
+
+@styled
+def fit_over_k(frame: pd.DataFrame, label: str) -> Chart:
+    """Training and validation mIoU of GCN and of the trivial convolution over k, by data size.
+
+    ``frame``: :func:`gcnlab.analysis.dense_kernel.frame`. Only plain trainings are shown: no
+    other starting weights, no scaled learning rate.
+    """
+    plain = frame[frame["start"].isna() & frame["scaled"].isna()]
+    low = plain["low_data"].astype(bool)
+    settings = {"all training images": plain[~low], "low-data": plain[low]}
+    settings = {name: part for name, part in settings.items() if len(part)}
+    figure, (axes,) = style.canvas(7.4, 3.9, columns=max(1, len(settings)))
+    heads = {"gcn": "GCN", "conv": "trivial k×k"}
+    for ax, (name, part) in zip(axes, settings.items(), strict=False):
+        for head, words in heads.items():
+            for score, dash in (("training_miou", "--"), ("miou", "-")):
+                line = style.over_seeds(part[part["head"] == head], "k", score)
+                of = "validation" if score == "miou" else "training"
+                style.draw_line(
+                    ax, line, color=style.HEADS[head], linestyle=dash, label=f"{words}, {of}"
+                )
+        ax.set(title=name, xlabel="kernel size k", xticks=sorted(part["k"].unique()))
+    axes[0].set_ylabel("mIoU (%)")
+    style.legend_above(figure, axes[0])
+    return Chart(
+        figure,
+        _fit_finding(plain),
+        f"Broken lines: on the training images. Bars: {style.INTERVAL}. "
+        f"On {label}, {seeds_text(plain.groupby(['head', 'k', 'low_data'])['seed'].nunique())}.",
+    )
+
+
+def _fit_finding(plain: pd.DataFrame) -> str:
+    conv = plain[(plain["head"] == "conv") & ~plain["low_data"].astype(bool)]
+    if conv["k"].nunique() < 2:
+        return "The trivial convolution was not run at several k."
+    means = conv.groupby("k")[["training_miou", "miou"]].mean()
+    best, largest = means["miou"].idxmax(), means.index.max()
+    lost = means.loc[largest] - means.loc[best]
+    fit, gap = lost["training_miou"], lost["miou"] - lost["training_miou"]
+    return (
+        f"From k = {best} to k = {largest} the trivial convolution changes by "
+        f"{signed(lost['miou'])} points: {signed(fit)} in fit to the training images, "
+        f"{signed(gap)} in generalisation."
+    )
+
+
+@styled
+def kernel_spectrum(spectra: dict[str, list[np.ndarray]], label: str) -> Chart:
+    """Singular values of trained kernels relative to the largest: name → a curve per seed."""
+    figure, ((ax,),) = style.canvas(6.4, 3.6)
+    ends = []
+    for (name, curves), colour in zip(
+        spectra.items(), (style.ORANGE, style.BLUE, style.GREY, style.INK), strict=False
+    ):
+        mean = np.mean(curves, axis=0)
+        ax.plot(np.arange(1, len(mean) + 1), mean, color=colour)
+        ends.append((mean[-1], name, colour))
+    ax.set(yscale="log", xlabel="singular value", ylabel="relative to the largest")
+    style.name_ends(ax, ends)
+    ranks = {
+        name: _rank(np.mean(curves, axis=0)) for name, curves in spectra.items() if len(curves)
+    }
+    title = "Singular values above a tenth of the largest: " + ", ".join(
+        f"{n} {r}" for n, r in ranks.items()
+    )
+    n = seeds_text(map(len, spectra.values()))
+    caption = f"Kernels of the coarsest feature map on {label}, mean over seeds, {n}."
+    return Chart(figure, f"{title}.", caption)
+
+
+def _rank(curve: np.ndarray) -> int:
+    return int((curve > 0.1 * curve.max()).sum())

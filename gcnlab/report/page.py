@@ -1,0 +1,217 @@
+"""One self-contained page per profile: the answer, then a section per question, details folded."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import jinja2
+
+from gcnlab import __version__, paper
+from gcnlab.analysis import dense_kernel, mechanism, power
+from gcnlab.analysis.claims import Verdict
+from gcnlab.analysis.judging import NOT_RUN
+from gcnlab.analysis.tables import SPECS, TableSpec
+from gcnlab.experiments.records import write_atomically
+from gcnlab.report import agreement, charts, exports, fields, html_tables, images, learning, views
+from gcnlab.report import verdicts as judged
+from gcnlab.report.diagrams import NUMBERS, diagram
+from gcnlab.report.html_tables import Table
+from gcnlab.report.style import Chart
+from gcnlab.report.words import signed
+
+if TYPE_CHECKING:
+    from gcnlab.report.session import Session
+
+
+@dataclass
+class Section:
+    """One question: the claims that bear on it, its charts, and tables that are folded away."""
+
+    anchor: str
+    short: str
+    question: str
+    source: str = ""
+    note: str = ""
+    verdicts: list[Verdict] = field(default_factory=list)
+    charts: list[Chart] = field(default_factory=list)
+    diagrams: list[int] = field(default_factory=list)
+    tables: list[tuple[str, Table]] = field(default_factory=list)
+
+    @property
+    def heading(self) -> str:
+        """The finding: the first claim with its verdict; the question while nothing was run."""
+        first = self.verdicts[0] if self.verdicts else None
+        if first is None or first.verdict == NOT_RUN:
+            return self.question
+        return f"{judged.word_of(first).capitalize()}: {first.claim}"
+
+
+def write(session: "Session") -> Path:
+    """Write tables, figures and ``report.html`` below ``<out>/<profile>``; returns its path."""
+    folder = session.out / session.profile.name
+    setting = judged.setting(session)
+    exports.write_tables(session, setting.verdicts, folder / "tables")
+    settings = [setting, *judged.others(session)]
+    sections = list(_sections(session, setting, folder))
+    effects = {one.title: [e for e in one.effects if e.n] for one in settings}
+    hero = agreement.agreement(effects) if any(effects.values()) else None
+    named = {"agreement": hero} if hero else {}
+    for section in sections:
+        named |= {f"{section.anchor}-{i}": c for i, c in enumerate(section.charts, start=1)}
+    _write_figures(named, folder / "figures")
+    html = _template().render(
+        profile=session.profile,
+        answer=judged.answer(settings),
+        tally=setting.tally(),
+        icons=judged.ICONS,
+        verdicts=setting.verdicts,
+        word_of=judged.word_of,
+        signed=signed,
+        hero=hero,
+        effects=html_tables.of_frame(judged.effects_table(settings)),
+        sections=sections,
+        diagrams={number: diagram(number) for number in NUMBERS},
+        complexity=html_tables.of_frame(exports.complexity()),
+        rules=html_tables.of_frame(power.table().set_index("claim")),
+        assumptions=paper.assumptions(),
+        runs=_runs(session, folder),
+        origin=_origin(session.records),
+        version=__version__,
+    )
+    write_atomically(html, folder / "report.html")
+    return folder / "report.html"
+
+
+def _template() -> jinja2.Template:
+    text = files("gcnlab.report").joinpath("page.html.j2").read_text(encoding="utf-8")
+    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True,
+                                     undefined=jinja2.StrictUndefined)  # fmt: skip
+    return environment.from_string(text)
+
+
+def _write_figures(named: dict[str, Chart], folder: Path) -> None:
+    """One file per chart; figures of an earlier report go."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in [*folder.glob("*.svg"), *folder.glob("*.png")]:
+        old.unlink()
+    for name, chart in named.items():
+        (folder / f"{name}.{chart.suffix}").write_bytes(chart.content)
+
+
+def _sections(session: "Session", setting: judged.Setting, folder: Path) -> Iterator[Section]:
+    bearing = {claim["id"]: claim["tables"] for claim in paper.claims()}
+
+    def of(choose: Callable[[list[int]], bool]) -> list[Verdict]:
+        return [v for v in setting.verdicts if choose(bearing[v.id])]
+
+    known = html_tables.links(folder, session.out)
+    for spec in SPECS.values():
+        number = int(spec.name)
+        section = _table_section(session, spec, known)
+        section.verdicts = of(lambda tables, number=number: number in tables)
+        yield section
+    published = paper.published("11")
+    yield Section(
+        "table11", "Table 11: the two backbones", published["question"], published["source"],
+        "The same for every profile. The paper prints 3700 MFlops of convolutions for both "
+        "networks; neither count gives that.",
+        of(lambda tables: 11 in tables), [], [5],
+        [("Table 11, published and built", html_tables.of_frame(exports.architecture())),
+         (f"The pair of profile {session.profile.name}: {session.profile.pair_name}",
+          html_tables.of_frame(exports.architecture(session)))],
+    )  # fmt: skip
+    yield from _beyond_tables(session, of(lambda tables: not tables))
+
+
+def _table_section(session: "Session", spec: TableSpec, known: dict) -> Section:
+    frame, labels = session.frame(spec.name), session.labels()
+    shown = html_tables.of_cells(session.table(spec.name), frame, labels, known)
+    section = Section(
+        f"table{spec.name}",
+        f"Table {spec.name}: {spec.title}",
+        spec.question,
+        spec.source.rpartition(", ")[2],
+        f"Profile {session.profile.name}: {session.profile.description}. Published: {spec.data}. "
+        f"{spec.note(session.profile)}",
+        charts=[getattr(charts, spec.chart)(frame, labels)] if spec.chart else [],
+        tables=[(f"Table {spec.name}, levels", shown)],
+    )
+    if spec.test_server:
+        title = f"Table {spec.test_server}: {paper.published(spec.test_server)['title']}"
+        section.tables.append((title, html_tables.of_frame(exports.test_server(spec))))
+    regions = session.boundary_sensitivity() if "boundary_accuracy" in set(frame["metric"]) else ()
+    if len(regions):
+        headline = session.profile.template.boundary_distance
+        section.charts.append(charts.gain_over_distance(regions, session.label, headline))
+    if spec.examples and _may_show(session, spec.name):
+        section.charts.append(images.qualitative(**session.examples(table=spec.name)))
+    return section
+
+
+def _may_show(session: "Session", table: str) -> bool:
+    """Whether images of the models of ``table`` can, and may, stand on the page.
+
+    Photographs may not be published: they are shown in the user's own notebooks only.
+    """
+    drawn = session.profile.template.data.source.default_root is not None
+    return drawn and session.has_examples(table)
+
+
+def _beyond_tables(session: "Session", verdicts: list[Verdict]) -> Iterator[Section]:
+    """What belongs to no table: receptive fields, the open question, learning."""
+    label, measured = session.label, session.measured()
+    section = Section(
+        "fields", "Fig. 3: what the networks see",
+        "Does a large kernel see more, and is that why it helps?", "Section 3.1, Fig. 3",
+        verdicts=verdicts,
+    )  # fmt: skip
+    if measured:
+        sides, sizes = mechanism.field_frame(measured), mechanism.size_frame(measured)
+        section.charts = [
+            fields.field_over_k(sides, label),
+            fields.field_by_size(sides, label),
+            fields.gain_by_size(sizes, label),
+        ]
+    if _may_show(session, "1"):
+        section.charts.append(views.draw(views.figure3(session)))
+    yield section
+    ablations = session.ablations()
+    if ablations:
+        question = "Why does the trivial convolution get worse?"
+        table = html_tables.of_frame(dense_kernel.findings(session.profile, ablations))
+        fit = learning.fit_over_k(dense_kernel.frame(session.profile, ablations), label)
+        yield Section("dense-kernel", question, question, "Section 4.1.1 leaves it open",
+                      charts=[fit], tables=[("Every ablation", table)])  # fmt: skip
+    curves = session.curves()
+    if curves.loc[~curves["diverged"].astype(bool), "step"].nunique() > 1:
+        question = "Who learns faster, and who ends higher?"
+        shown = [learning.learning_curves(curves, label, score) for score in ("miou", "loss")]
+        yield Section("learning", "Learning curves", question, "not in the paper", charts=shown)
+
+
+def _runs(session: "Session", folder: Path) -> Table:
+    """The list of runs, each linked to its record."""
+    known = html_tables.links(folder, session.out)
+    frame = exports.runs(session.records)
+    if frame.empty:
+        return Table(["name"], [])
+    columns = ["name", "key", "miou", "top1_error", "seconds", "device"]
+    shown = frame[columns].map(lambda v: f"{v:.2f}" if isinstance(v, float) else v)
+    table = html_tables.of_frame(shown.fillna("").replace("nan", "").set_index("name"))
+    for row, key in zip(table.rows, frame["key"], strict=True):
+        if key in known:
+            row[1] = html_tables.Cell(key, (known[key],))
+    return table
+
+
+def _origin(records: list[dict]) -> dict[str, str]:
+    """Where the records come from: devices, precision, versions, commits, states of the data."""
+    frame = exports.runs(records)
+    if frame.empty:
+        return {}
+    changed = frame["dirty"].map({True: " (with local changes)"}).fillna("")
+    frame = frame.assign(commit=frame["commit"].fillna("unknown") + changed)
+    names = ("device", "precision", "torch", "commit", "data")
+    return {name: ", ".join(sorted(set(map(str, frame[name])))) for name in names}

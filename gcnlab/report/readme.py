@@ -1,0 +1,91 @@
+"""Text between marks in Markdown files, generated: no number in prose is typed by hand.
+
+A mark is a pair of comments, ``<!-- NAME -->`` and ``<!-- /NAME -->``; what stands between them is
+replaced, whether a word in a sentence or a table of its own.
+"""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+
+from gcnlab.analysis import claims
+from gcnlab.errors import UserError
+from gcnlab.experiments.profiles import PROFILES
+from gcnlab.experiments.records import write_atomically
+from gcnlab.report import verdicts
+
+_MARK = re.compile(r"<!-- ([\w.-]+) -->(.*?)<!-- /\1 -->", re.DOTALL)
+
+
+def markdown(frame: pd.DataFrame) -> str:
+    """A frame as a Markdown table, its index as the first columns; numbers are aligned right."""
+    flat = frame.reset_index()
+    numeric = [pd.api.types.is_numeric_dtype(flat[name]) for name in flat]
+    rule = ["---:" if right else "---" for right in numeric]
+    rows = [flat.columns, rule, *flat.itertuples(index=False)]
+    cells = [[" ".join(str(cell).replace("|", "\\|").split()) for cell in row] for row in rows]
+    return "".join(f"| {' | '.join(row)} |\n" for row in cells)
+
+
+def values() -> dict[str, str]:
+    """What can stand between marks, from the committed records of every converged profile.
+
+    ``effects`` (the judged effects as a table), ``answer``; for a profile P ``tally.P`` and
+    ``claims.P``; and for its claim N ``effect.P.N`` and ``verdict.P.N``.
+    """
+    from gcnlab.report.session import Session
+
+    names = [p.name for p in PROFILES.values() if p.evidence and p.converged]
+    settings = [verdicts.setting(Session(name)) for name in names]
+    settings = [one for one in settings if any(v.n for v in one.verdicts)] or settings[:1]
+    out = {
+        "effects": markdown(verdicts.effects_table(settings)),
+        "answer": " ".join(verdicts.answer(settings)),
+    }
+    for one in settings:
+        name = one.profile.name
+        counts = one.tally().items()
+        out[f"tally.{name}"] = ", ".join(f"{number} {word}" for word, number in counts)
+        out[f"claims.{name}"] = markdown(claims.verdict_frame(one.verdicts))
+        for verdict in one.verdicts:
+            out[f"verdict.{name}.{verdict.id}"] = verdicts.word_of(verdict)
+            first = verdict.effects[0] if verdict.effects else None
+            out[f"effect.{name}.{verdict.id}"] = verdicts.effect_text(first)
+    return out
+
+
+def fill(text: str, values: Mapping[str, str]) -> str:
+    """``text`` with what stands between marks replaced.
+
+    Values of several lines get lines of their own. KeyError for a mark that has no value.
+    """
+
+    def replaced(match: re.Match) -> str:
+        name, value = match[1], values[match[1]].strip("\n")
+        inner = f"\n\n{value}\n\n" if "\n" in value else value
+        return f"<!-- {name} -->{inner}<!-- /{name} -->"
+
+    return _MARK.sub(replaced, text)
+
+
+def marks(text: str) -> list[str]:
+    """The names of all marks, in order."""
+    return [match[1] for match in _MARK.finditer(text)]
+
+
+def update(path: Path, values: Mapping[str, str]) -> bool:
+    """Generate the text between the marks of a file anew; returns whether it changed.
+
+    ``UserError`` if the file has no marks, or one that nothing generates.
+    """
+    text = path.read_text(encoding="utf-8")
+    if not marks(text):
+        raise UserError(f"{path} has no marks such as <!-- effects --> … <!-- /effects -->")
+    if unknown := [name for name in marks(text) if name not in values]:
+        raise UserError(f"{path}: nothing generates {unknown[0]!r}; there are {', '.join(values)}")
+    filled = fill(text, values)
+    if filled != text:
+        write_atomically(filled, path)
+    return filled != text

@@ -1,0 +1,265 @@
+"""A user's view of one profile: what is trained, what it gave, and the committed study beside it."""
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from gcnlab import data
+from gcnlab.analysis import claims, curves, selection, tables
+from gcnlab.analysis.claims import Verdict
+from gcnlab.analysis.rules import rules_digest
+from gcnlab.analysis.tables import SPECS, all_variants
+from gcnlab.errors import UserError
+from gcnlab.evaluation.inference import predict
+from gcnlab.experiments import profiles, receptive_fields, records, resources, scheduler
+from gcnlab.experiments.ablations import ABLATIONS
+from gcnlab.experiments.building import trained_model
+from gcnlab.experiments.config import Run, Training
+from gcnlab.experiments.environment import pick_device
+from gcnlab.experiments.measuring import inference_context
+from gcnlab.experiments.records import COMMITTED, LOCAL, Record
+from gcnlab.experiments.store import Store
+from gcnlab.experiments.variants import Variant
+
+FIELD_KS = (3, 7, 15)  # of GCN, beside the baseline, whose receptive fields are measured
+
+
+class Session:
+    """A user's view of one profile.
+
+    Args:
+        profile: name of the profile.
+        seeds: seeds 0 … seeds − 1 are trained.
+        jobs: runs at a time.
+        data_root: folder of the real data, for profiles that need it.
+        out: where own runs are kept; default ``results/local`` of the checkout. Giving the checkout's
+            ``results`` itself extends the committed study.
+
+    Raises:
+        UserError: unknown profile, or numbers or folders that cannot be used.
+    """
+
+    def __init__(self, profile: str = "quick", seeds: int = 1, jobs: int = 1,
+                 data_root: str | Path | None = None, out: str | Path | None = None):  # fmt: skip
+        if seeds < 1 or jobs < 1:
+            raise UserError(f"seeds and jobs must be at least 1, not {seeds} and {jobs}")
+        self.profile = profiles.get(profile)
+        self.seeds, self.jobs = list(range(seeds)), jobs
+        self.data_root = None if data_root is None else _folder(data_root, "data root")
+        if self.data_root is not None and not self.data_root.is_dir():
+            raise UserError(f"data root {data_root} is no folder: name the one that holds the data")
+        self.out = LOCAL if out is None else _folder(out, "folder of runs")
+        if self.out.exists() and not self.out.is_dir():
+            raise UserError(f"folder of runs {out} is a file: name a folder")
+        self.store = Store(self.out, self.data_root, rules_digest())
+
+    # --- running ----------------------------------------------------------------------------------
+
+    def configs(self, names: Sequence[str]) -> list[Run]:
+        """The runs of these tables for the session's seeds."""
+        return tables.table_configs(names, self.profile, self.seeds)
+
+    def ablation_configs(self) -> list[Training]:
+        """The runs of the ablations for the session's seeds."""
+        return [
+            ablation.config(self.profile, seed) for seed in self.seeds for ablation in ABLATIONS
+        ]
+
+    def train(self, *names: str) -> None:
+        """Train what is missing of these tables; ``RuntimeError`` lists the runs that failed."""
+        self.run(self.configs(names))
+
+    def train_ablations(self) -> None:
+        """Train what is missing of the ablations of the trivial convolution."""
+        self.run(self.ablation_configs())
+
+    def train_variant(self, head: str, k: int | None = None, refine: bool = False) -> Record:
+        """Train one variant with seed 0 if it is missing, and return its record."""
+        run = Variant(head, k, refine=refine).config(self.profile, 0)
+        self.run([run])
+        return self.store.record(run)
+
+    def run(self, runs: Sequence[Run]) -> None:
+        """Train what is missing of ``runs``; a missing CRF leaves out its own run only."""
+        left_out = resources.without_backend(list(runs))
+        for run, reason in left_out.items():
+            print(f"{run.name} is left out: {reason}")
+        runs = [run for run in runs if run not in left_out]
+        if failures := scheduler.run_all(runs, self.store, self.jobs):
+            raise RuntimeError("; ".join(failures))
+
+    def measure(self, per_bin: int = 4, ks: Sequence[int] = FIELD_KS) -> list[Record]:
+        """Receptive fields of the baseline and of GCN at ``ks``, for all seeds; they must be trained."""
+        if not self.profile.evidence:  # where numbers are never evidence
+            ks, per_bin = ks[-1:], 1
+        variants = [Variant("conv1x1"), *(Variant("gcn", k) for k in ks)]
+        runs = [v.config(self.profile, seed) for v in variants for seed in self.seeds]
+        return [receptive_fields.measure(run, self.store, per_bin) for run in runs]
+
+    # --- records ----------------------------------------------------------------------------------
+
+    @property
+    def own(self) -> bool:
+        """Whether ``out`` is the user's folder, not the committed study."""
+        return self.out != COMMITTED
+
+    @cached_property
+    def _wanted(self) -> set[Run]:
+        seeds = range(max(20, len(self.seeds)))
+        variants = (v.config(self.profile, seed) for v in all_variants() for seed in seeds)
+        ablations = (a.config(self.profile, seed) for a in ABLATIONS for seed in seeds)
+        runs = [run for run in (*variants, *ablations) if run is not None]
+        return {link for run in runs for link in resources.chain(run)}
+
+    def current(self, out: Path) -> list[Record]:
+        """The records below ``out`` that count for this profile as it is today."""
+        return selection.current(records.read_all(out, self.profile.name), self._wanted)
+
+    @property
+    def study_records(self) -> list[Record]:
+        """The committed records that count."""
+        return self.current(COMMITTED)
+
+    @property
+    def local_records(self) -> list[Record]:
+        """The user's records that count."""
+        return self.current(self.out) if self.own else []
+
+    def stale(self) -> list[str]:
+        """Names of records in ``out`` that do not count: other schedule, data, code or machine."""
+        counted = {record["key"] for record in self.current(self.out)}
+        everything = records.read_all(self.out, self.profile.name)
+        return [record["name"] for record in everything if record["key"] not in counted]
+
+    @property
+    def records(self) -> list[Record]:
+        """The user's records if there are any, else the committed ones: what figures speak of."""
+        return self.local_records or self.study_records
+
+    def measured(self) -> list[Record]:
+        """The receptive fields that were measured of :attr:`records`."""
+        own = self.local_records
+        out, counted = (self.out, own) if own else (COMMITTED, self.study_records)
+        return selection.field_records_of(
+            records.read_all(out, self.profile.name, "fields"), counted
+        )
+
+    def ablations(self) -> list[Record]:
+        """Those of :attr:`records` that are ablations which change the training; none if none was run."""
+        labelled = {a.config(self.profile, s) for a in ABLATIONS for s in range(20)}
+        plain = {v.config(self.profile, s) for v in all_variants() for s in range(20)}
+        runs = {selection.run_of(record) for record in self.records}
+        return self.records if runs & (labelled - plain) else []
+
+    # --- results ----------------------------------------------------------------------------------
+
+    @property
+    def label(self) -> str:
+        """The profile in words, and whether its data are only a part of the official ones."""
+        subset = ", subset" * any(map(selection.is_subset, self.records))
+        return f"{self.profile.title} (profile {self.profile.name}{subset})"
+
+    def labels(self) -> dict[str, str]:
+        """The sources of a table in words."""
+        study = f"study ({self.profile.name})"
+        return {"study": study} | ({"local": f"your run ({self.profile.name})"} if self.own else {})
+
+    def frame(self, name: str) -> pd.DataFrame:
+        """Table ``name`` in long form, see :func:`gcnlab.analysis.tables.compare`."""
+        sources = {"study": self.study_records, "local": self.local_records}
+        return tables.compare(name, self.profile, sources)
+
+    def table(self, name: str) -> pd.DataFrame:
+        """Table ``name`` in the paper's form: published, committed study, own run."""
+        return tables.in_paper_form(self.frame(name), self.labels())
+
+    def judge(self, *ids: int) -> list[Verdict]:
+        """Verdicts on the paper's claims (all by default) from :attr:`records`."""
+        return claims.judge(self.profile, self.records, self.measured(), *ids)
+
+    def verdicts(self, *ids: int) -> pd.DataFrame:
+        """The same for reading, see :func:`gcnlab.analysis.claims.verdict_frame`."""
+        return claims.verdict_frame(self.judge(*ids))
+
+    def curves(self) -> pd.DataFrame:
+        """Loss and mIoU of Tables 1–5 at every point of every learning curve."""
+        return curves.learning_curves(self.profile, self.records)
+
+    def boundary_sensitivity(self) -> pd.DataFrame:
+        """Boundary and internal accuracy (%) of the models of Table 5 over the boundary distance (pixels)."""
+        spec = SPECS["5"]
+        names = dict(zip(spec.variants(), dict.fromkeys(spec.cells()["row"]), strict=True))
+        groups = selection.by_variant(self.profile, self.records, names)
+        rows = [
+            (names[variant], float(distance), selection.seed_of(record),
+             *selection.boundary_accuracies(record, distance))
+            for variant, group in groups.items()
+            for record in group
+            for distance in record["counts"]["boundary"]
+            if distance != "all"
+        ]  # fmt: skip
+        columns = ["model", "distance", "seed", "boundary_accuracy", "internal_accuracy"]
+        return pd.DataFrame(rows, columns=columns)
+
+    # --- images -----------------------------------------------------------------------------------
+
+    def _shown(self, table: str) -> dict[str, Training | None]:
+        """The models of which ``table`` gets images, by name: of stages those of the last."""
+        cells = SPECS[table].cells()
+        if "stage" in cells:
+            trained = cells[~cells["stage"].str.contains("MS")]
+            cells = trained[trained["stage"] == trained["stage"].max()]
+        variants = dict.fromkeys(Variant.of_cell(row) for row in cells.itertuples())
+        return {v.title: v.config(self.profile, 0) for v in variants if v.head}
+
+    def is_trained(self, run: Run) -> bool:
+        """Whether the weights of ``run`` are below ``out``. The committed study has records only."""
+        return self.store.is_complete(run, with_output=True)
+
+    def has_examples(self, table: str) -> bool:
+        """Whether :meth:`examples` of ``table`` can show predictions."""
+        runs = self._shown(table).values()
+        return None not in runs and all(map(self.is_trained, runs))
+
+    def examples(self, count: int = 4, table: str = "5") -> dict[str, Any]:
+        """Images, truths and predictions of the models of ``table``, as ``images.qualitative`` takes them.
+
+        Chosen by a fixed rule among the validation images, see :func:`gcnlab.report.images.choose`.
+        ``UserError`` if the models are not trained below ``out``.
+        """
+        from gcnlab.report.images import choose  # matplotlib, which a run does not need
+
+        models = self._shown(table)
+        spec = next(iter(models.values())).data
+        split = data.load(spec, "val", self.data_root)
+        labels = [
+            split[i][1][: split[i][2][0], : split[i][2][1]].numpy()
+            for i in range(min(200, len(split)))
+        ]
+        chosen = [split[i] for i in choose(labels, count)]
+        device, context = pick_device(), inference_context()
+        predictions = {}
+        for name, run in models.items():
+            model = trained_model(run, self.store).to(device)
+            predictions[name] = [
+                predict(model, image[None], context, run.test_time)[0, :h, :w].cpu().numpy()
+                for image, _, (h, w) in chosen
+            ]
+        return {
+            "images": [image[:, :h, :w].permute(1, 2, 0).numpy() for image, _, (h, w) in chosen],
+            "truths": [label[:h, :w].numpy() for _, label, (h, w) in chosen],
+            "predictions": predictions,
+            "class_names": spec.class_names,
+        }
+
+
+def _folder(text: str | Path, what: str) -> Path:
+    if not str(text).strip():
+        raise UserError(f"the {what} is an empty name: name a folder, such as .")
+    try:
+        return Path(text).expanduser().resolve()
+    except (RuntimeError, OSError, ValueError) as error:
+        raise UserError(f"{what} {text!r}: {error}") from None

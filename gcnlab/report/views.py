@@ -1,0 +1,242 @@
+"""Pictures of what one score depends on: Fig. 3 redrawn, and a view to explore in Jupyter."""
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchvision.transforms.v2 import functional as tvf
+
+from gcnlab import data
+from gcnlab.data.readers import read_upright
+from gcnlab.data.transforms import resize_long_side
+from gcnlab.errors import UserError
+from gcnlab.evaluation.receptive_field import occlusion_map, predicted_class
+from gcnlab.experiments import receptive_fields
+from gcnlab.experiments.building import trained_model
+from gcnlab.experiments.environment import pick_device
+from gcnlab.experiments.store import Store
+from gcnlab.experiments.variants import Variant
+from gcnlab.report.style import INK, ORANGE, Chart, canvas, styled, wrapped
+
+if TYPE_CHECKING:
+    from gcnlab.report.session import Session
+
+SEEN = (
+    0.2  # of the highest score drop: what counts as seen (assumption; Zhou et al. give no number)
+)
+ENLARGED = 2
+KS = (1, 3, 5, 7, 9, 11, 13, 15)
+
+
+@dataclass(frozen=True)
+class View:
+    """One panel: what the score at ``point`` of ``image`` (3, H, W), uint8, depends on.
+
+    ``drop`` (H, W) is how far the score of the class ``watched`` falls under occlusion, ``target``
+    maybe the object there, a bool (H, W).
+    """
+
+    title: str
+    image: Tensor
+    point: tuple[int, int]
+    watched: str
+    drop: Tensor
+    target: np.ndarray | None = None
+
+    @property
+    def seen(self) -> np.ndarray:
+        """The valid receptive field: where the score drop exceeds a fifth of its highest."""
+        return (self.drop > max(0.0, SEEN * float(self.drop.max()))).numpy()
+
+    def around_point(self, size: tuple[int, int]) -> "View":
+        """The part of this (height, width) around the point."""
+        shape = self.drop.shape
+        first = [
+            min(max(p - n // 2, 0), m - n) for p, n, m in zip(self.point, size, shape, strict=True)
+        ]
+        rows, columns = (slice(f, f + n) for f, n in zip(first, size, strict=True))
+        return replace(
+            self,
+            image=self.image[:, rows, columns],
+            point=(self.point[0] - first[0], self.point[1] - first[1]),
+            drop=self.drop[rows, columns],
+            target=None if self.target is None else self.target[rows, columns],
+        )
+
+
+@styled
+def draw(views: list[View]) -> Chart:
+    """Panels as in Fig. 3: what the score depends on is lit, the rest pale."""
+    width = min(2.5, 7.6 / len(views))
+    highest = max(view.image.shape[1] / view.image.shape[2] for view in views)
+    figure, (axes,) = canvas(width * len(views), width * highest + 0.8, columns=len(views))
+    for ax, view in zip(axes, views, strict=True):
+        pixels = view.image.permute(1, 2, 0).numpy()
+        pale = (0.3 * pixels + 0.7 * 225).astype(np.uint8)
+        ax.imshow(np.where(view.seen[..., None], pixels, pale), interpolation="nearest")
+        if view.target is not None:
+            ax.contour(view.target, [0.5], colors=[INK], linewidths=1, linestyles="--")
+        if view.seen.any() and not view.seen.all():
+            ax.contour(view.seen, [0.5], colors=[ORANGE], linewidths=1.6)
+        ax.plot(*view.point[::-1], "o", color="white", markeredgecolor=INK, markersize=6)
+        ax.set(xticks=[], yticks=[])
+        ax.set_title(wrapped(view.title, 25), size=9)
+    names = " / ".join(dict.fromkeys(view.watched for view in views))
+    shares = "; ".join(f"{v.title.splitlines()[0]} {100 * v.seen.mean():.0f} %" for v in views)
+    dashed = " Dashed: the object." if views[0].target is not None else ""
+    caption = (
+        f"In full colour: hiding it lowers the score of “{names}” at the dot by more than a fifth "
+        f"of the largest score drop.{dashed} One seed, one image."
+    )
+    return Chart(figure, f"Share of the panel that the score depends on: {shares}.", caption, True)
+
+
+class Networks:
+    """The trained 1×1 baseline (k = 1) and GCNs of seed 0 of a session, and their views."""
+
+    def __init__(self, session: "Session"):
+        self.profile, self.store = session.profile, Store(session.out, session.data_root)
+
+    def _run(self, k: int):
+        return Variant("conv1x1" if k == 1 else "gcn", None if k == 1 else k).config(
+            self.profile, 0
+        )
+
+    def model(self, k: int) -> torch.nn.Module:
+        return trained_model(self._run(k), self.store).to(pick_device())
+
+    def trained(self) -> list[int]:
+        """Every k whose weights are there."""
+        return [k for k in KS if self.store.is_complete(self._run(k), with_output=True)]
+
+    def view(
+        self,
+        title: str,
+        k: int,
+        image: Tensor,
+        point: tuple[int, int],
+        window: int | None = None,
+        class_id: int | None = None,
+        target: np.ndarray | None = None,
+    ) -> View:
+        """What this network sees at ``point`` of ``image``; ``UserError`` if it is not trained.
+
+        ``window``: side of the hiding square in pixels. ``class_id``: whose score is watched; None:
+        that of the class predicted there.
+        """
+        model, spec = self.model(k), self.profile.template.data
+        default = max(1, round(receptive_fields.WINDOW * spec.side))
+        stride = max(1, round(receptive_fields.STRIDE * max(image.shape[1:])))  # as many windows
+        predicted = predicted_class(model, image, point)
+        class_id = predicted if class_id is None else class_id
+        drop = occlusion_map(model, image, point, window or default, stride, class_id, log=None)
+        view = View(title, image, point, spec.class_names[class_id], drop, target)
+        notes = []
+        if target is not None:
+            notes.append(f"sees {100 * np.mean(view.seen[target]):.0f} % of the object")
+        if predicted != class_id:
+            notes.append(f"predicts {spec.class_names[predicted]}")
+        return replace(view, title="\n".join([title, *notes]))
+
+    def example(self) -> tuple[Tensor, tuple[int, int], int, np.ndarray]:
+        """Image, point, class and object: the first of middling size that both ends get right."""
+        run = self.profile.template
+        split = data.load(run.data, "val", self.store.data_root)
+        models = [self.model(k) for k in (1, 15)]
+        fallback = None
+        for item in receptive_fields.objects_to_measure(run, 10, self.store):
+            if item.size_bin != 2:
+                continue
+            image, label, (height, width) = split[item.image]
+            image, label = image[:, :height, :width], label[:height, :width].numpy()
+            objects, _ = receptive_fields.instances(run, item.image, label, self.store)
+            true = int(label[item.point])
+            example = image, item.point, true, objects == item.instance
+            if all(predicted_class(model, image, item.point) == true for model in models):
+                return example
+            fallback = fallback or example
+        if fallback is None:
+            raise UserError("no validation image has an object of middling size")
+        return fallback
+
+    def of_picture(
+        self, path: Path, point: tuple[int, int] | None
+    ) -> tuple[Tensor, tuple[int, int]]:
+        """A picture of the user's, scaled as the profile's images, and the point in it."""
+        picture, side = read_upright(path), self.profile.template.data.side
+        columns, rows = picture.size
+        picture, _ = resize_long_side(picture, np.zeros((rows, columns), np.uint8), side)
+        row, column = point or (rows // 2, columns // 2)
+        if not (0 <= row < rows and 0 <= column < columns):
+            raise UserError(
+                f"point {point} is not in {path}, which has {rows} rows and {columns} columns"
+            )
+        point = (row * picture.size[1] // rows, column * picture.size[0] // columns)
+        return torch.from_numpy(np.array(picture)).permute(2, 0, 1), point
+
+
+def figure3(
+    session: "Session", path: str | Path | None = None, point: tuple[int, int] | None = None
+) -> list[View]:
+    """Fig. 3: the baseline on an image (A) and on it enlarged (B), and GCN on the enlarged one (C).
+
+    Args:
+        path: a picture of the user's; None: the first validation object of middling size that both
+            networks get right.
+        point: (row, column) in that picture; None: its middle. The class watched there is what the
+            baseline predicts.
+    """
+    networks = Networks(session)
+    if path is None:
+        image, point, class_id, target = networks.example()
+    else:
+        image, point = networks.of_picture(Path(path), point)
+        class_id, target = predicted_class(networks.model(1), image, point), None
+    large = tvf.resize(image, [ENLARGED * side for side in image.shape[1:]], antialias=True)
+    large_point = tuple(ENLARGED * p + ENLARGED // 2 for p in point)
+    large_target = None if target is None else np.kron(target, np.ones((ENLARGED, ENLARGED), bool))
+    shown = [networks.view("A: 1×1 baseline", 1, image, point, None, class_id, target)]
+    for k, title in ((1, "B: 1×1, image enlarged"), (15, "C: GCN 15, enlarged")):
+        view = networks.view(title, k, large, large_point, None, class_id, large_target)
+        shown.append(view.around_point(tuple(image.shape[1:])))
+    return shown
+
+
+def explore(session: "Session"):
+    """Choose image, point, k and window in Jupyter; elsewhere a picture of some choices."""
+    networks, spec = Networks(session), session.profile.template.data
+    ks, side = networks.trained(), spec.side
+    if not ks:
+        raise UserError(
+            f"no network of Table 1 is trained below {session.out}: train Table 1 first"
+        )
+    if "JPY_SESSION_NAME" not in os.environ:  # there is no server to answer the controls
+        image, point, class_id, target = networks.example()
+        shown = [(k, f"GCN {k}" if k > 1 else "1×1") for k in (1, 7, 15) if k in ks]
+        return draw([networks.view(n, k, image, point, None, class_id, target) for k, n in shown])
+    from ipywidgets import IntSlider, SelectionSlider, interactive
+
+    split = data.load(spec, "val", session.data_root)
+
+    def show(image: int, row: int, column: int, k: int, window: int) -> Chart:
+        pixels, _, (height, width) = split[image]
+        point = (min(row, height - 1), min(column, width - 1))
+        title = f"k = {k}" if k > 1 else "1×1"
+        return draw([networks.view(title, k, pixels[:, :height, :width], point, window)])
+
+    def slider(value: int, low: int, high: int) -> IntSlider:
+        return IntSlider(value, low, high, continuous_update=False)
+
+    return interactive(
+        show,
+        {"manual": False, "auto_display": True},  # or Jupyter shows the controls without a picture
+        image=slider(0, 0, len(split) - 1),
+        row=slider(side // 2, 0, side - 1),
+        column=slider(side // 2, 0, side - 1),
+        k=SelectionSlider(options=ks, continuous_update=False),
+        window=slider(round(receptive_fields.WINDOW * side), 1, side // 2),
+    )

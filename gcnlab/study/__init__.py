@@ -1,1 +1,0 @@
-"""What is concluded: configs, runs, records, tables, claims, figures and the report."""

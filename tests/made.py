@@ -1,0 +1,115 @@
+"""Made-up records: as ``execute`` writes them, with scores that follow from their counts."""
+
+from hashlib import blake2b
+
+from gcnlab.experiments.config import CrfEvaluation, Evaluation, PreTraining, Run, to_json
+from gcnlab.experiments.profiles import get
+from gcnlab.experiments.records import FORMAT
+from gcnlab.experiments.store import EVALUATION_VERSION
+from gcnlab.training import TRAINING_VERSION
+
+SYNTHETIC, PHOTOS = get("synthetic"), get("photos")
+DAY = "2026-12-01T00:00:00+00:00"
+PIXELS, IMAGES = 250_000, 4  # of each class on each image
+
+
+def key_of(run, *what, size=6):
+    return blake2b(repr((run, what)).encode(), digest_size=size).hexdigest()
+
+
+def weights_of(run):
+    return key_of(run, "weights", size=16)
+
+
+def _start(run):
+    if not isinstance(run.start, Run):
+        return run.start
+    return key_of(run.start) if isinstance(run.start, Evaluation) else weights_of(run.start)
+
+
+def _segmentation(run, miou, boundary, internal):
+    """Metrics and counts: of each class ``hits`` pixels are right, the others taken for the next class."""
+    names = run.data.class_names
+    share = 2 * miou / (1 + miou)  # hits = share · pixels gives IoU = share / (2 − share)
+    hits = [round(PIXELS * min(1, share * (1 + e))) for e in (-0.01, 0.01, -0.005, 0.005)]
+    n, total = len(names), PIXELS * IMAGES
+    rows = [[0] * n for _ in names]
+    for i in range(n):
+        rows[i][(i + 1) % n] = total - sum(hits)
+        rows[i][i] += sum(hits)
+    iou = sum(hits) / (2 * total - sum(hits))
+    region = {f"{d:g}": round(20_000 * d) for d in {3, 5, 7, 9, run.training.boundary_distance}}
+    counts = {d: [round(boundary * pixels), pixels] for d, pixels in region.items()}
+    near, near_all = counts[f"{run.training.boundary_distance:g}"]
+    right, inside = round(internal * 800_000), 800_000
+    return {
+        "metrics": {
+            "miou": iou,
+            "iou": dict.fromkeys(names, iou),
+            "pixel_accuracy": sum(hits) / total,
+            "boundary_accuracy": near / near_all,
+            "internal_accuracy": right / inside,
+        },
+        "counts": {
+            "confusion": [" ".join(map(str, row)) for row in rows],
+            "boundary": {"all": [near + right, near_all + inside]} | counts,
+            "per_image": [" ".join(f"{i} {h} {PIXELS} {PIXELS}" for i in range(n)) for h in hits],
+        },
+    }
+
+
+def made(run, miou=0.5, boundary=0.6, internal=0.9, loss=1.0, finished=DAY, identity=None, **changes):
+    """A record of ``run`` with scores in [0, 1]; a classifier has the top-1 error 1 − ``miou``.
+
+    ``identity`` is merged into the record's own, ``changes`` replace whole entries.
+    """
+    own = {"data": key_of(run.data, size=8), "start": _start(run), "device": "cpu",
+           "precision": "float32", "threads": 1, "training_version": TRAINING_VERSION}  # fmt: skip
+    images = {split: run.data.source.official_counts[split] for split in ("train", "val")}
+    environment = {"device": "CPU (x86_64)", "commit": "0" * 40, "dirty": False, "versions": {},
+                   "finished": finished, "seconds": 1.5, "peak_memory": 10**9}  # fmt: skip
+    record = {"format": FORMAT, "kind": run.kind, "key": key_of(run, finished), "name": run.name,
+              "config": to_json(run), "identity": own | (identity or {}),
+              "evaluation_version": EVALUATION_VERSION, "images": images,
+              "environment": environment, "weights": weights_of(run)}  # fmt: skip
+    if isinstance(run, Evaluation):
+        record["key"] = key_of(run)  # what a CRF names as its start
+    if isinstance(run, PreTraining):
+        wrong = {"top1_wrong": round(1e6 * (1 - miou)), "top5_wrong": round(5e5 * (1 - miou))}
+        errors = {f"top{n}_error": wrong[f"top{n}_wrong"] / 1e6 for n in (1, 5)}
+        record |= {"metrics": errors, "counts": wrong | {"images": 10**6}}
+        record["history"] = [{"step": run.schedule.steps, "loss": loss, "top1_error": 1 - miou}]
+    else:
+        record |= _segmentation(run, miou, boundary, internal)
+        steps = [run.training.schedule.steps * i // 10 for i in range(1, 11)]
+        record["history"] = [{"step": s, "loss": loss, "miou": miou} for s in steps]
+        record["metrics"]["training_miou"] = min(1.0, miou + 0.1)
+        record["counts"]["training_confusion"] = record["counts"]["confusion"]
+        record["kernel"] = None
+    if isinstance(run, Evaluation | CrfEvaluation):
+        for name in ("training_miou",):
+            record["metrics"].pop(name)
+        record["counts"].pop("training_confusion")
+        record.pop("kernel")
+        record |= {"history": [], "weights": None}
+    if isinstance(run, CrfEvaluation):
+        record["crf"] = {"backend": run.crf.backend, "version": None, "chosen": {}, "training_miou": []}
+    return record | changes
+
+
+def study(scores, seeds=range(6), profile=SYNTHETIC, own=0.3, shared=2.0):
+    """Records of every variant of ``scores`` for ``seeds``.
+
+    ``scores``: variant → mIoU or (mIoU, boundary, internal accuracy), in percent. A seed moves all
+    variants together by up to ``shared`` points, and each by up to ``own`` points of its own.
+    """
+    records = []
+    for place, (variant, values) in enumerate(scores.items()):
+        values = values if isinstance(values, tuple) else (values, 70, 90)
+        for seed in seeds:
+            luck = shared * ((seed * 3) % 7 - 3) / 3
+            shifts = [own * ((seed * 5 + 2 * place + i) % 7 - 3) / 3 for i in range(3)]
+            shifted = [(value + luck * (i == 0) + shift) / 100
+                       for i, (value, shift) in enumerate(zip(values, shifts, strict=True))]  # fmt: skip
+            records.append(made(variant.config(profile, seed), *shifted))
+    return records

@@ -1,0 +1,240 @@
+"""Charts carry the numbers that they are given, say n and what was not run, and stay readable."""
+
+import re
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.text import Text
+
+from gcnlab.analysis.statistics import Effect
+from gcnlab.analysis.tables import SPECS, compare
+from gcnlab.experiments import profiles
+from gcnlab.report import charts, fields, learning, style
+from gcnlab.report.agreement import agreement
+from gcnlab.report.gains import differences
+from gcnlab.report.words import seeds_text
+
+LABELS = {"study": "study (quick)", "local": "your run (quick)"}
+COVERAGE = {  # source → seeds of cell i
+    "nothing": {"study": lambda i: 0, "local": lambda i: 0},
+    "study": {"study": lambda i: 3, "local": lambda i: 0},
+    "local": {"study": lambda i: 0, "local": lambda i: 1},
+    "both": {"study": lambda i: 5, "local": lambda i: 1},
+    "parts": {"study": lambda i: (i + 1) % 3, "local": lambda i: i % 2},
+}
+
+
+def table(name: str, coverage: str) -> pd.DataFrame:
+    """Scores 20 points below the published ones; seed s adds s/10, odd cells add a point more."""
+    frame = compare(name, profiles.get("quick"), {"study": [], "local": []})
+    for source, seeds in COVERAGE[coverage].items():
+        cells = []
+        for i, cell in enumerate(frame.itertuples()):
+            level = np.nan_to_num(cell.published, nan=60) - 20 + i % 2
+            count = 0 if cell.metric == "parameters_k" else seeds(i)
+            cells.append({seed: level + seed / 10 for seed in range(count)})
+        frame[f"{source}_scores"] = cells
+        frame[f"{source}_n"] = [len(cell) for cell in cells]
+        frame[f"{source}_mean"] = [np.mean(list(cell.values() or [np.nan])) for cell in cells]
+    return frame
+
+
+def effect(name="GCN 15 − 1×1", published=5.5, mean=7.0, half=1.0, n=5, unit="points") -> Effect:
+    return Effect(name, published, mean, mean - half, mean + half, n, unit)
+
+
+def many_sizes(extra: dict) -> pd.DataFrame:
+    rows = [
+        {"name": f"k{k}", "k": k, "seed": seed, "theoretical": 40 + k, "bin": place, "size": side}
+        | {"from": side - 5, "to": side + 5, "objects": 9 - place}
+        | {name: value(k, side) + seed for name, value in extra.items()}
+        for k in (1, 3, 5, 7, 9, 15)
+        for seed in range(3)
+        for place, side in enumerate((8, 18, 30))
+    ]
+    return pd.DataFrame(rows)
+
+
+FIELD = many_sizes(dict.fromkeys(("valid50", "valid95", "effective50", "effective95"),
+                                 lambda k, side: 10 + k))  # fmt: skip
+SIZES = many_sizes(dict.fromkeys(fields.SCORES, lambda k, side: 50 + k * (side - 16) / 8))
+CURVES = pd.DataFrame(
+    {"variant": f"{head}{k}", "title": f"{head} {k}", "family": head, "head": head, "k": k,
+     "m_ratio": None, "refine": False,
+     "diverged": head == "stack" and seed == 1, "seed": seed, "step": step, "loss": 2 / step,
+     "miou": 40 + step / 100 + (k or 0)}
+    for head, k in [("conv1x1", None), *(("gcn", k) for k in (3, 5, 7, 9, 15)), ("stack", 7)]
+    for seed in (0, 1) for step in (100, 400, 800)
+)  # fmt: skip
+REGIONS = pd.DataFrame(
+    {"model": model, "distance": distance, "seed": seed,
+     "boundary_accuracy": 60 + 4 * place + seed, "internal_accuracy": 90 + place + seed}
+    for place, model in enumerate(("Baseline", "GCN", "GCN + BR"))
+    for distance in (1.0, 2.0, 3.0) for seed in range(3)
+)  # fmt: skip
+FIT = pd.DataFrame(
+    {"head": head, "k": k, "low_data": low_data, "start": None, "scaled": None, "seed": seed,
+     "miou": 70 - (k if head == "conv" else -k) / 5 + seed, "training_miou": 80 + seed}
+    for head in ("gcn", "conv") for k in (3, 9, 15) for low_data in (False, True)
+    for seed in range(3)
+)  # fmt: skip
+OTHERS = {
+    "agreement": lambda: agreement(
+        {"synthetic data (synthetic)": [effect(), effect("GCN 9 − stack 9", 3.9, 50.0, 2.0)],
+         "photographs (photos)": [effect(mean=-1.0, half=3.0, n=3), effect("BR", 0.2, -2.0, 1.0)]}
+    ),
+    "learning, mIoU": lambda: learning.learning_curves(CURVES, "quick"),
+    "learning, loss": lambda: learning.learning_curves(CURVES, "quick", "loss"),
+    "boundary distance": lambda: charts.gain_over_distance(REGIONS, "quick", 2.0),
+    "fit": lambda: learning.fit_over_k(FIT, "quick"),
+    "spectrum": lambda: learning.kernel_spectrum(
+        {"GCN": [1 / np.arange(1, 20)] * 3, "trivial": [1 / np.arange(1, 20) ** 2] * 2}, "quick"
+    ),
+    "fields": lambda: fields.field_over_k(FIELD, "quick"),
+    "fields by size": lambda: fields.field_by_size(FIELD, "quick"),
+    "gain by size": lambda: fields.gain_by_size(SIZES, "quick"),
+}  # fmt: skip
+TABLES = [(name, coverage) for name in SPECS for coverage in COVERAGE]
+
+
+def of_table(name: str, coverage: str) -> style.Chart:
+    return getattr(charts, SPECS[name].chart)(table(name, coverage), LABELS)
+
+
+def shown(figure) -> list[Text]:
+    """The texts that a reader sees, after drawing."""
+    FigureCanvasAgg(figure).draw()
+    hidden = {
+        label
+        for ax in figure.axes
+        for axis in (ax.xaxis, ax.yaxis)
+        for tick in axis.get_major_ticks() + axis.get_minor_ticks()
+        for label in (tick.label1, tick.label2)
+        if not min(axis.get_view_interval()) <= tick.get_loc() <= max(axis.get_view_interval())
+    }
+    texts = [t for t in figure.findobj(Text) if t.get_visible() and t.get_text().strip()]
+    return [text for text in texts if text not in hidden]
+
+
+def check(chart: style.Chart) -> None:
+    """No text below 11 CSS pixels, none cut off or over another, and no empty axes."""
+    texts = shown(chart.figure)
+    areas = [(text.get_text(), text.get_window_extent()) for text in texts]
+    for text, (name, area) in zip(texts, areas, strict=True):
+        assert text.get_size() * 96 / 72 >= 11, name
+        assert area.x0 >= -1 and area.x1 <= chart.figure.bbox.x1 + 60, name
+    names = {
+        t.get_text() for ax in chart.figure.axes for t in ax.texts
+    }  # numbers at marks may touch
+    others = [(name, area.padded(-1)) for name, area in areas if name not in names]
+    assert not [(a, b) for (a, one), (b, two) in combinations(others, 2) if one.overlaps(two)]
+    assert all(ax.has_data() for ax in chart.figure.axes)
+    assert chart.title and chart.caption and re.search(r"n.=.\d|[Nn]ot run", chart.caption)
+
+
+@pytest.mark.parametrize(("name", "coverage"), TABLES)
+def test_every_table_has_a_readable_chart(name, coverage):
+    chart = of_table(name, coverage)
+    check(chart)
+    assert ("not run" in chart.caption.lower()) or coverage != "nothing"
+    for source, words in LABELS.items():
+        assert (words in chart.caption) == any(COVERAGE[coverage][source](i) for i in range(9))
+
+
+@pytest.mark.parametrize("draw", OTHERS.values(), ids=OTHERS)
+def test_other_charts_are_readable(draw):
+    chart = draw()
+    check(chart)
+    assert "quick" in chart.caption or draw is OTHERS["agreement"]
+
+
+@pytest.mark.parametrize(("name", "told"), [
+    ("1", ["GCN 15 − 1×1 baseline: +6.5 points [+6.5, +6.5]; published +5.5."]),
+    ("2", ["GCN 9 − trivial 9×9 convolution"]),
+    ("4", ["GCN 7 − stack, all inner channels", "GCN 7 − stack, 1/10 of the inner channels"]),
+    ("5", ["GCN − Baseline, accuracy near boundaries", "GCN − Baseline, accuracy inside objects"]),
+    ("6", ["Seg. Score (Baseline), mIoU", "Seg. Score (GCN + BR), mIoU"]),
+    ("7", ["GCN + BR: + CRF"]),
+])  # fmt: skip
+def test_titles_are_findings_from_the_numbers(name, told):
+    title = of_table(name, "study").title
+    assert all(words in title for words in told) and "points [" in title and "published" in title
+
+
+def test_a_chart_of_nothing_says_so_and_one_run_has_no_interval():
+    assert of_table("1", "nothing").title.endswith("not run; published +5.5.")
+    assert "(n = 1)" in of_table("1", "local").title
+
+
+def test_differences_pair_seeds_and_need_three_for_an_interval():
+    row = pd.Series({"published": 70.0, "study_scores": {0: 50.0, 1: 52.0, 3: 54.0, 4: 9.0}})
+    other = pd.Series({"published": 69.0, "study_scores": {3: 50.0, 1: 49.0, 0: 48.0}})
+    frame = pd.DataFrame({"study_mean": [50.0], "study_n": [3]})
+    gains = differences(frame, [("a − b", "", 1, row, other)]).set_index("source")
+    assert gains.loc["published", "mean"] == 1
+    assert list(gains.loc["study", "values"]) == [2, 3, 4] and gains.loc["study", "n"] == 3
+    assert gains.loc["study", "low"] < 2 < 4 < gains.loc["study", "high"]  # t with 2 degrees
+    del other["study_scores"][0]
+    assert np.isnan(differences(frame, [("", "", 1, row, other)])["low"]).all()
+
+
+def test_diverged_runs_are_named():
+    frame = table("3", "study")
+    frame.loc[frame["row"] == "Stack", "study_diverged"] = [0, 0, 2, 0, 0][
+        : sum(frame["row"] == "Stack")
+    ]
+    assert "Diverged, not averaged: Stack 7 (2)." in charts.heads_over_k(frame, LABELS).caption
+
+
+def test_the_agreement_counts_signs_of_decided_effects_only():
+    chart = OTHERS["agreement"]()
+    assert chart.title.startswith("2 of 3 effects")
+    words = [text.get_text() for text in shown(chart.figure)]
+    assert {"+7.0", "+50.0", "−1.0", "−2.0", "–"} <= set(words)
+
+
+def test_diverged_runs_do_not_bend_a_learning_curve():
+    assert "Left out, as diverged: 1." in learning.learning_curves(CURVES, "quick").caption
+
+
+def test_only_effects_in_points_are_compared():
+    chart = agreement({"a": [effect(), effect("field", None, 30.0, unit="px")]})
+    assert "field" not in [text.get_text() for text in shown(chart.figure)]
+
+
+def test_fit_splits_the_change_of_the_trivial_convolution():
+    title = learning.fit_over_k(FIT, "quick").title
+    assert "−2.4 points: +0.0 in fit to the training images, −2.4 in generalisation" in title
+
+
+def test_charts_give_the_same_bytes_and_carry_alt_text():
+    one, other = of_table("1", "both"), of_table("1", "both")
+    assert one.content == other.content and b"<svg" in one.content and b"date" not in one.content
+    assert one._repr_html_().count('alt="GCN 15 − 1×1 baseline') == 1
+    assert "data:image/svg+xml;base64," in one._repr_html_()
+
+
+@pytest.mark.parametrize(("values", "words"), [
+    ([], "not run"), ([0, 0], "not run"), ([1], "n = 1 seed"), ([3, 0, 5], "n = 3–5 seeds"),
+])  # fmt: skip
+def test_seeds_text(values, words):
+    assert seeds_text(values).replace("\u00a0", " ") == words
+
+
+def test_few_keeps_both_ends_and_shades_start_with_black():
+    assert style.few(range(3, 16, 2)) == [3, 7, 11, 15] and style.few([1, 3]) == [1, 3]
+    assert style.few([]) == [] and style.few([7]) == [7]
+    colours = style.shades([1, 3, 15])
+    assert colours[1] == style.INK and len(set(colours.values())) == 3
+
+
+def test_names_at_the_edge_keep_apart_and_in_order():
+    _, ((ax,),) = style.canvas(4, 3)
+    ax.set_ylim(0, 1)
+    style.name_ends(ax, [(0.98, "c", "k"), (0.97, "b", "k"), (0.2, "a", "k")], apart=0.1)
+    heights = [text.xy[1] for text in ax.texts]
+    assert heights == sorted(heights) and np.diff(heights).min() >= 0.1 - 1e-9
+    assert heights[0] == pytest.approx(0.2) and heights[-1] <= 1

@@ -1,0 +1,154 @@
+"""Dense CRFs against mean field written out in numpy, and against pydensecrf2's output."""
+
+from dataclasses import fields, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.spatial.distance import cdist
+from scipy.special import softmax
+
+from gcnlab.errors import UserError
+from gcnlab.evaluation import crf
+from gcnlab.evaluation.crf import Crf, Pairwise, dense_crf
+
+
+def mean_field(probability, image, kernels, iterations):
+    """The same written out for all pairs of pixels, in float64."""
+
+    def kernel(*features):
+        features = np.concatenate(features, -1).reshape(image.shape[0] * image.shape[1], -1)
+        matrix = np.exp(-cdist(features, features, "sqeuclidean") / 2)
+        return matrix / np.sqrt(np.outer(matrix.sum(1), matrix.sum(1)))
+
+    position = np.moveaxis(np.indices(image.shape[:2]), 0, -1)
+    alike = kernel(position / kernels.bilateral_xy, image / kernels.bilateral_rgb)
+    near = kernel(position / kernels.smooth_xy)
+    unary = np.log(np.clip(probability, 1e-5, 1)).reshape(len(probability), -1)
+    q = softmax(unary, 0)
+    for _ in range(iterations):
+        messages = kernels.bilateral_weight * q @ alike + kernels.smooth_weight * q @ near
+        q = softmax(unary + messages, 0)
+    return q.reshape(probability.shape)
+
+
+def scene(kind, shape=(13, 18), seed=0):
+    """Random probabilities of four classes and an image."""
+    rng = np.random.default_rng(seed)
+    image = {
+        "noise": rng.integers(0, 256, (*shape, 3)),
+        "black and white": 255 * rng.integers(0, 2, (*shape, 3)),
+        "flat": 77 + rng.integers(0, 4, (*shape, 3)),
+        "ramp": np.broadcast_to(np.linspace(0, 255, shape[1])[:, None], (*shape, 3)),
+    }[kind].astype(np.uint8)
+    return rng.dirichlet(np.ones(4), shape).transpose(2, 0, 1), image
+
+
+KERNELS = [
+    Pairwise(),
+    Pairwise(4, 8, 13, 3, 1),
+    Pairwise(2, 20, 30, 5, 2.5),
+    Pairwise(0, 1, 1, 4, 3),
+]
+KINDS = ["noise", "black and white", "flat", "ramp"]
+
+
+@pytest.mark.parametrize("kernels", KERNELS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_exact_crf_is_mean_field(kind, kernels):
+    probability, image = scene(kind)
+    for iterations in (1, 2, 10):
+        refined = dense_crf(probability, image, kernels, iterations=iterations)
+        assert refined.shape == probability.shape and refined.dtype == np.float32
+        expected = mean_field(probability, image, kernels, iterations)
+        tolerance = 1e-3 if kernels.bilateral_rgb == 3 else 1e-4  # float32: large exponents cancel
+        assert refined == pytest.approx(expected, abs=tolerance)
+        assert np.abs(refined - probability).max() > 0.01
+
+
+HAS_PYDENSECRF = crf.find_spec("pydensecrf") is not None
+NEEDS_IT = pytest.mark.skipif(not HAS_PYDENSECRF, reason="needs pip install -e '.[crf]'")
+BACKENDS = ["exact", pytest.param("pydensecrf2", marks=NEEDS_IT)]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_without_weight_nothing_changes(backend):
+    probability, image = scene("noise")
+    probability[:, 0, :4] = np.eye(4)  # certain, but a CRF forbids nothing: 0 counts as 1e-5
+    kept = np.clip(probability, 1e-5, 1)
+    idle = Pairwise(bilateral_weight=0, smooth_weight=0)
+    assert dense_crf(probability, image, idle, backend) == pytest.approx(
+        kept / kept.sum(0), abs=1e-5
+    )
+
+
+def two_regions():
+    """A red disc on blue, and probabilities of it that are wrong in a fifth of all pixels."""
+    rng = np.random.default_rng(3)
+    truth = np.hypot(*(np.indices((30, 40)) - np.array([14, 22])[:, None, None])) < 9
+    image = np.where(truth[..., None], [200, 60, 40], [40, 90, 180])
+    image = image + rng.integers(-4, 5, image.shape)
+    guess = np.clip(0.3 + 0.4 * truth + rng.normal(0, 0.25, truth.shape), 0, 1)
+    return truth, np.stack([1 - guess, guess]), image.astype(np.uint8)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_crf_cleans_two_noisy_regions(backend):
+    truth, guess, image = two_regions()
+    refined = dense_crf(guess, image, Pairwise(4, 20, 13, 3, 1), backend)
+    assert np.mean(guess.argmax(0) == truth) < 0.85
+    assert np.mean(refined.argmax(0) == truth) > 0.99
+    assert refined.sum(0) == pytest.approx(np.ones((30, 40)), abs=1e-5)
+
+
+# One step of pydensecrf2 1.1, stored because it needs a compiler to install.
+ORACLE = Path(__file__).with_name("pydensecrf2.npz")
+
+
+@pytest.mark.parametrize("kind", ["noise", "ramp"])
+def test_the_exact_crf_is_near_pydensecrf2s_and_no_other_is(kind):
+    """Within its approximation; a deviation wrong by √2, or half a weight, is clearly farther."""
+    kernels, (probability, image) = Pairwise(4, 5, 13, 3, 1), scene(kind, (24, 31))
+    theirs = np.load(ORACLE)[kind]
+
+    def distance(kernels):
+        return np.abs(dense_crf(probability, image, kernels, iterations=1) - theirs).mean()
+
+    right = distance(kernels)
+    assert right < 0.12 * np.abs(theirs - probability).mean()
+    for field in fields(kernels):
+        factor = 0.5 if field.name.endswith("weight") else 2**0.5
+        wrong = replace(kernels, **{field.name: factor * getattr(kernels, field.name)})
+        assert distance(wrong) > 1.4 * right, field.name
+    if HAS_PYDENSECRF:
+        again = dense_crf(probability, image, kernels, "pydensecrf2", 1)
+        assert again == pytest.approx(theirs, abs=2e-3)
+
+
+def test_classes_and_sides_have_no_order():
+    (probability, image), kernels = scene("noise"), KERNELS[1]
+    refined = dense_crf(probability, image, kernels)
+    assert dense_crf(probability[::-1], image, kernels) == pytest.approx(refined[::-1], abs=1e-4)
+    turned = probability.transpose(0, 2, 1)[..., ::-1], image.transpose(1, 0, 2)[:, ::-1]
+    expected = refined.transpose(0, 2, 1)[..., ::-1]
+    assert dense_crf(*turned, kernels) == pytest.approx(expected, abs=1e-4)
+
+
+LARGE = np.full((2, 129, 128), 0.5), np.zeros((129, 128, 3), np.uint8)
+
+
+@pytest.mark.parametrize(("act", "named"), [
+    (lambda: dense_crf(*LARGE, Pairwise()), "128×129 is too large.*pydensecrf2"),
+    (lambda: dense_crf(scene("flat", (18, 13))[0], scene("flat")[1], Pairwise()), "differ in size"),
+    (lambda: dense_crf(*scene("flat"), Pairwise(), "gpu"), "'gpu'; choose one of exact"),
+    (lambda: dense_crf(*scene("flat"), Pairwise(), "pydensecrf2"), "pip install"),
+    (lambda: Crf("gpu"), "'gpu'; choose one of exact, pydensecrf2"),
+    (lambda: Crf("exact", ()), "at least one candidate"),
+    (lambda: Crf("exact", iterations=0), "one iteration"),
+])  # fmt: skip
+def test_what_no_crf_can_do_is_one_clear_line(act, named, caught, monkeypatch):
+    monkeypatch.setattr(crf, "find_spec", lambda _: None)
+    with pytest.raises((UserError, ValueError), match=named) as info:
+        act()
+    caught(info)
+    assert dense_crf(*scene("flat"), Pairwise()).shape == (4, 13, 18), "exact needs no package"

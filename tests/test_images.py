@@ -1,0 +1,155 @@
+"""Images beside label maps, and what networks see: the right pixels in the right panels."""
+
+from dataclasses import replace
+from itertools import pairwise
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+from gcnlab.errors import UserError
+from gcnlab.report import images, views
+
+NAMES = ("background", "cat", "dog")
+
+
+def labels(*rows: str) -> np.ndarray:
+    """A label map from digits; ``v`` is void."""
+    return np.array([[255 if c == "v" else int(c) for c in row] for row in rows], np.uint8)
+
+
+TRUTH = labels("0011", "0011", "00v2", "0022")
+BEFORE = labels("0000", "0011", "0012", "0122")
+AFTER = labels("0011", "0011", "0002", "0120")
+
+
+def drawn(count: int, size: int = 24):
+    big = [np.kron(m, np.ones((size // 4, size // 4), np.uint8)) for m in (TRUTH, BEFORE, AFTER)]
+    photograph = np.full((size, size, 3), 99, np.uint8)
+    return (
+        [photograph] * count,
+        [big[0]] * count,
+        {"1×1": [big[1]] * count, "GCN": [big[2]] * count},
+    )
+
+
+def test_changes_tell_corrected_from_spoilt_pixels():
+    shown = images.changes(TRUTH, BEFORE, AFTER)
+    kinds = {tuple(int(c[i : i + 2], 16) for i in (1, 3, 5)): n for n, c in images.CHANGES.items()}
+    kinds[255, 255, 255] = "void"
+    at = {place: kinds[tuple(shown[place].tolist())] for place in np.ndindex(4, 4)}
+    assert at[0, 2] == "corrected" and at[3, 3] == "spoilt" and at[3, 1] == "both wrong"
+    assert at[2, 2] == "void" and list(at.values()).count("both right") == 11
+
+
+def test_the_score_of_an_image_leaves_void_out():
+    assert images.image_miou(TRUTH, TRUTH, 3) == 100
+    # background 6 of 8, cat 4 of 5, dog 2 of 3; by hand
+    assert images.image_miou(TRUTH, AFTER, 3) == pytest.approx(100 * (7 / 9 + 4 / 5 + 2 / 3) / 3)
+
+
+@pytest.mark.parametrize(("shares", "count", "chosen"), [
+    ([0.5] * 9, 3, [0, 4, 8]), ([0.0, 0.5, 0.99, 0.1], 5, [1, 3]), ([0.01], 2, []),
+])  # fmt: skip
+def test_examples_are_chosen_by_their_labelled_area(shares, count, chosen):
+    truths = [(np.arange(100) < 100 * share).astype(np.uint8).reshape(10, 10) for share in shares]
+    assert images.choose(truths, count) == chosen
+
+
+@pytest.mark.parametrize("count", [1, 4])
+def test_qualitative_panels(count):
+    chart = images.qualitative(*drawn(count), NAMES)
+    rows = [ax for ax in chart.figure.axes if ax.images]
+    assert len(rows) == 5 * count, "image, truth, two predictions, changes"
+    below = [ax.get_xlabel() for ax in rows[:5]]
+    assert below[2] == "mIoU 70" and below[3] == "mIoU 75"
+    assert (rows[1].images[0].get_array()[-1, -1] == images.COLORS[2]).all()
+    assert f"GCN scores higher than 1×1 on {count} of these {count} images" in chart.title
+    assert chart.content.startswith(b"\x89PNG") and "5–95 %" in chart.caption
+
+
+@pytest.mark.parametrize("count", [1, 9])
+def test_samples(count):
+    photographs, truths, _ = drawn(count)
+    chart = images.samples(photographs, truths, NAMES)
+    assert sum(bool(ax.images) for ax in chart.figure.axes) == 2 * count
+
+
+@pytest.mark.parametrize("draw", [images.samples, images.qualitative])
+def test_nothing_to_show_is_an_error_not_an_empty_panel(draw):
+    with pytest.raises(ValueError, match="no (examples|samples)"):
+        draw(*([], [], {}, NAMES) if draw is images.qualitative else ([], [], NAMES))
+
+
+# --- what networks see ---------------------------------------------------------------------------
+
+
+def view(seen: slice = slice(4, 8)) -> views.View:
+    drop = torch.zeros(16, 16)
+    drop[seen, seen] = 1
+    target = np.zeros((16, 16), bool)
+    target[2:9, 2:9] = True
+    image = torch.full((3, 16, 16), 200, dtype=torch.uint8)
+    return views.View("GCN 15", image, (5, 6), "cat", drop, target)
+
+
+def test_what_is_not_seen_is_pale():
+    chart = views.draw([view()])
+    shown = chart.figure.axes[0].images[0].get_array()
+    assert (shown[5, 5] == 200).all() and (shown[0, 0] == int(0.3 * 200 + 0.7 * 225)).all()
+    assert "“cat”" in chart.caption and "GCN 15 6 %" in chart.title
+
+
+def test_titles_of_panels_keep_apart():
+    title = "C: GCN 15, enlarged\nsees 15 % of the object\npredicts background"
+    chart = views.draw([replace(view(), title=title)] * 3)
+    FigureCanvasAgg(chart.figure).draw()
+    areas = [ax._left_title.get_window_extent() for ax in chart.figure.axes]
+    assert not any(one.overlaps(two) for one, two in pairwise(areas))
+    assert areas[-1].x1 <= chart.figure.bbox.x1 + 1 and areas[0].y1 <= chart.figure.bbox.y1 + 1
+
+
+def test_a_part_of_a_view_keeps_its_point():
+    part = view().around_point((8, 8))
+    assert part.image.shape == (3, 8, 8) and part.drop[part.point] == view().drop[5, 6]
+    assert part.target.shape == part.drop.shape == (8, 8)
+
+
+@pytest.fixture
+def networks(monkeypatch):
+    """Networks that see the same everywhere, for k = 1 and 15."""
+    stand_in = SimpleNamespace(
+        trained=lambda: [1, 15],
+        example=lambda: (view().image, (5, 6), 1, view().target),
+        view=lambda title, *_: views.View(title, view().image, (5, 6), "cat", view().drop),
+    )
+    monkeypatch.setattr(views, "Networks", lambda session: stand_in)
+    split = [(view().image, None, (16, 16))] * 3
+    monkeypatch.setattr(views.data, "load", lambda *_: split)
+    template = SimpleNamespace(data=SimpleNamespace(side=16))
+    session = SimpleNamespace(profile=SimpleNamespace(template=template), data_root=None, out="out")
+    return SimpleNamespace(session=session, stand_in=stand_in)
+
+
+def test_exploring_in_batch_is_a_picture(networks, monkeypatch):
+    monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
+    assert "data:image/png" in views.explore(networks.session)._repr_html_()
+
+
+def test_exploring_in_jupyter_shows_a_picture_and_redraws_it(networks, monkeypatch):
+    """A figure that belongs to no window is shown only if the controls display what they get."""
+    monkeypatch.setenv("JPY_SESSION_NAME", "here")
+    displayed = []
+    monkeypatch.setattr("ipywidgets.widgets.interaction.display", displayed.append)
+    controls = views.explore(networks.session)
+    controls.children[3].value = 15  # k
+    assert [chart.figure.axes[0].get_title("left") for chart in displayed] == ["1×1", "k = 15"]
+    assert all("data:image/png" in chart._repr_html_() for chart in displayed)
+
+
+def test_nothing_trained_is_a_user_error(networks):
+    networks.stand_in.trained = list
+    with pytest.raises(UserError, match="train Table 1 first"):
+        views.explore(networks.session)

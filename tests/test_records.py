@@ -1,0 +1,152 @@
+"""The record store: whole files, damaged ones named, and a manifest that sees every change."""
+
+import json
+import shutil
+
+import pytest
+from made import SYNTHETIC, made
+
+from gcnlab.errors import UserError
+from gcnlab.experiments import records
+from gcnlab.experiments.profiles import PROFILES
+from gcnlab.experiments.variants import Variant
+
+GCN = Variant("gcn", 15).config(SYNTHETIC, 0)
+
+
+def written(out, record=None):
+    record = record or made(GCN)
+    path = records.path_of(out, "synthetic", "runs", record["name"], record["key"])
+    records.write(record, path)
+    return path
+
+
+def test_what_is_written_is_read(tmp_path):
+    record = made(GCN)
+    path = written(tmp_path, record)
+    assert records.read(path) == record and records.read_all(tmp_path, "synthetic") == [record]
+    assert records.read_all(tmp_path / "nowhere", "synthetic") == []
+
+
+def kinds(value):
+    """Names and types of a record, down to its metrics; numbers are one type, null fits all."""
+    if isinstance(value, dict):
+        return {name: kinds(v) for name, v in value.items() if v is not None}
+    return "number" if isinstance(value, int | float) else type(value).__name__
+
+
+def test_made_up_records_are_like_real_ones(smoke):
+    """The other tests of tables, claims and selection stand on them."""
+    for run in (smoke.runs[0], smoke.runs[0].start):
+        real, ours = smoke.store.record(run), made(run)
+        for record in (real, ours):
+            for name in ("versions", "device"):
+                record["environment"] = {k: v for k, v in record["environment"].items() if k != name}
+        assert kinds(ours) == kinds(real)
+        for name in ("confusion", "per_image"):
+            assert all(map(str.isdigit, " ".join(real["counts"].get(name, ["0"])).split()))
+
+
+def test_undefined_scores_are_null(tmp_path):
+    record = made(GCN)
+    record["metrics"] |= {"miou": float("nan"), "iou": {"a": [float("inf"), 1.0]}}
+    text = written(tmp_path, record).read_text()
+    metrics = json.loads(text, parse_constant=pytest.fail)["metrics"]
+    assert metrics["miou"] is None and metrics["iou"] == {"a": [None, 1.0]}
+
+
+DAMAGE = {
+    "empty": lambda text: "", "half": lambda text: text[: len(text) // 2], "a list": lambda text: "[]",
+    "null": lambda text: "null", "a number": lambda text: "3", "nested": lambda text: "[" * 200_000,
+    "not text": lambda text: b"\xff\xfe\x00",
+}  # fmt: skip
+CHANGES = [
+    {"format": 1}, {"format": None}, {"kind": "trial"}, {"kind": None}, {"kind": []}, {"key": "0"},
+    {"name": "other"}, {"config": None}, {"config": []}, {"metrics": None}, {"metrics": {"miou": "much"}},
+    {"metrics": {"miou": [1]}}, {"history": None}, {"history": [None]}, {"counts": 3}, {"images": []},
+    {"identity": {}}, {"identity": {"data": "0"}}, {"evaluation_version": "1"}, {"environment": {}},
+    {"environment": None}, {"environment": {"finished": 3}},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("damage", [*DAMAGE, *CHANGES], ids=str)
+def test_a_damaged_record_is_named(damage, tmp_path, caught):
+    path = written(tmp_path)
+    if isinstance(damage, dict):
+        path.write_text(json.dumps(json.loads(path.read_text()) | damage))
+    else:
+        content = DAMAGE[damage](path.read_text())
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(UserError) as info:
+        records.read_all(tmp_path, "synthetic")
+    assert str(path) in caught(info) and "delete" in caught(info)
+
+
+def test_a_missing_record_is_named(tmp_path, caught):
+    with pytest.raises(UserError) as info:
+        records.read(tmp_path / "gcn-0.json")
+    assert "gcn-0.json" in caught(info)
+
+
+@pytest.mark.parametrize("stage", ["write_text", "replace"])
+def test_a_half_written_record_is_never_seen(stage, tmp_path, monkeypatch):
+    path = written(tmp_path)
+    before = path.read_bytes()
+
+    def fails(self, argument, **_):
+        with open(self, "a") as file:
+            file.write("half a rec")
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(path), stage, fails)
+        with pytest.raises(OSError, match="No space"):
+            written(tmp_path, made(GCN, 0.9))
+    assert path.read_bytes() == before and list(path.parent.iterdir()) == [path]
+
+
+# --- the manifest --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for seed in range(3):
+        written(tmp_path, made(Variant("gcn", 15).config(SYNTHETIC, seed)))
+    assert records.extend_manifest(tmp_path / "synthetic") == 3
+    return tmp_path / "synthetic"
+
+
+def change(folder, path):
+    path.write_text(path.read_text().replace("0.5", "0.6", 1))
+    return f"{path.relative_to(folder)} was changed"
+
+
+def remove(folder, path):
+    path.unlink()
+    return f"{path.relative_to(folder)} is missing"
+
+
+def add(folder, path):
+    (folder / "fields").mkdir()
+    new = shutil.copy(path, folder / "fields" / path.name)
+    return f"{new.relative_to(folder)} is not in the manifest"
+
+
+@pytest.mark.parametrize("act", [change, remove, add])
+def test_the_manifest_sees_every_change(act, folder, caught):
+    assert records.check_manifest(folder) == []
+    line = act(folder, sorted((folder / "runs").glob("*.json"))[1])
+    assert records.check_manifest(folder) == [line]
+    if act is add:
+        assert records.extend_manifest(folder) == 1 and records.check_manifest(folder) == []
+    else:
+        before = (folder / records.MANIFEST).read_bytes()
+        with pytest.raises(UserError) as info:
+            records.extend_manifest(folder)
+        assert line in caught(info)
+        assert (folder / records.MANIFEST).read_bytes() == before
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_committed_records_are_those_of_their_manifest(profile):
+    assert records.check_manifest(records.COMMITTED / profile) == []

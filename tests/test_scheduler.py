@@ -1,0 +1,144 @@
+"""Many runs: their order, faults and interruptions. What is finished is never lost or repeated."""
+
+import pickle
+import shutil
+import threading
+import time
+from dataclasses import replace
+
+import pytest
+
+from gcnlab.errors import UserError
+from gcnlab.experiments import scheduler
+from gcnlab.experiments.profiles import get
+from gcnlab.experiments.queue import RunQueue
+from gcnlab.experiments.scheduler import plan, run_all
+from gcnlab.experiments.store import Store
+
+SMOKE = get("smoke")
+START = SMOKE.template.start
+BASE = SMOKE.template
+ALONE = replace(SMOKE.template, head="gcn", k=3, start=None)
+
+
+def silent(_):
+    pass
+
+
+def test_what_is_complete_is_not_planned(smoke, tmp_path):
+    store = Store(shutil.copytree(smoke.out, tmp_path / "out"))
+    assert plan(smoke.runs, store) == [] and run_all(smoke.runs, store, log=silent) == []
+    new = replace(smoke.runs[0], seed=1)
+    assert plan([*smoke.runs, new], store) == [new], "its start is there"
+    store.output(START).unlink()
+    assert plan(smoke.runs, store) == [], "nobody needs its weights"
+    assert plan([*smoke.runs, new], store) == [START, new]
+
+
+def test_no_run_is_planned_twice_and_starts_come_first(tmp_path):
+    chain = [START, BASE, replace(BASE, start=BASE, label="b")]
+    for wanted in ([BASE, BASE], [BASE, START], chain, chain[::-1], [*chain, replace(BASE, seed=1)]):
+        planned = plan(wanted, Store(tmp_path))
+        assert len(planned) == len({*wanted, START}) and planned[0] == START
+        assert all(planned.index(run.start) < i for i, run in enumerate(planned) if run.start)
+
+
+def test_a_run_is_handed_out_once_its_start_is_there_and_never_after_a_failure():
+    """A staged training beside a run that needs nothing: none waits without need or starts too early."""
+    stages = [BASE]
+    for label in ("b", "c"):
+        stages.append(replace(stages[-1], start=stages[-1], label=label))
+    log = []
+    queue = RunQueue([START, *stages, ALONE], log.append)
+    assert queue.take() == START and queue.take() == ALONE
+    taken = []
+    other = threading.Thread(target=lambda: taken.append(queue.take()))
+    other.start()
+    other.join(0.2)
+    assert other.is_alive() and taken == [], "nothing can start yet"
+    queue.finished(START)
+    other.join(10)
+    assert taken == [stages[0]]
+    queue.finished(stages[0], RuntimeError("out of luck"))
+    assert queue.take() is None and queue.take_all() == []
+    assert list(queue.failures) == stages and "needs" in queue.failures[stages[2]]
+    assert [line.split()[0] for line in log] == [f"({i}/5)" for i in (1, 2, 3, 4)]
+
+
+@pytest.mark.parametrize("error", [
+    RuntimeError("CUDA out of memory"), UserError("bad file"), OSError(5, "Input/output error"),
+    pickle.UnpicklingError("damaged weights"), KeyError("step"), MemoryError(),
+])  # fmt: skip
+@pytest.mark.parametrize("failing", ["gcn-k15-s0", "pretraining-bottleneck27-s0"])
+def test_a_failure_stops_only_what_starts_from_it(error, failing, smoke, tmp_path, monkeypatch):
+    done = []
+
+    def execute(run, *_, **__):
+        if run.name == failing:
+            raise error
+        done.append(run.name)
+
+    monkeypatch.setattr(scheduler, "execute", execute)
+    log = []
+    failures = run_all([*smoke.runs, ALONE], Store(tmp_path), log=log.append)
+    everything = {"pretraining-bottleneck27-s0", "conv1x1-s0", "gcn-k15-s0", "gcn-k15-br-s0"}
+    lost = {failing} if failing == "gcn-k15-s0" else everything
+    assert {line.split(":")[0] for line in failures} == lost and all(failing in f for f in failures)
+    assert set(done) == (everything | {"gcn-k3-s0"}) - lost
+    assert any(failing in line and "complete" not in line for line in log if line.startswith("("))
+
+
+def test_a_damaged_checkpoint_fails_its_run_and_names_the_file(tmp_path):
+    store = Store(tmp_path)
+    path = store.checkpoint(ALONE)
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"half a checkpoint")
+    (failure,) = run_all([ALONE], store, log=silent)
+    assert str(path) in failure and "\n" not in failure
+
+
+@pytest.mark.parametrize(("gpus", "cores", "jobs"), [(0, 1, 1), (0, 2, 2), (0, 64, 2), (4, 64, 4), (1, 2, 1)])
+def test_the_default_number_of_jobs(gpus, cores, jobs, monkeypatch):
+    monkeypatch.setattr(scheduler, "cores", lambda: cores)
+    monkeypatch.setattr(scheduler.torch.cuda, "device_count", lambda: gpus)
+    assert scheduler.default_jobs() == jobs
+
+
+@pytest.mark.slow
+def test_an_interruption_ends_the_runs_at_work(tmp_path, monkeypatch):
+    """Ctrl-C reaches every process; the one at work on seed 1 ends by it, the others are ended."""
+    monkeypatch.setattr(scheduler, "_work", interrupted_work)
+    started = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        run_all([replace(ALONE, seed=s) for s in range(4)], Store(tmp_path), jobs=2, log=silent)
+    assert time.monotonic() - started < 200, "nobody waited for their end"
+    assert len(list(tmp_path.glob("gcn*"))) == 2
+
+
+def interrupted_work(run, store):
+    (store.out / run.name).touch()
+    if run.seed == 1:
+        while len(list(store.out.glob("gcn*"))) < 2:
+            time.sleep(0.05)
+        raise KeyboardInterrupt
+    time.sleep(300)
+
+
+@pytest.mark.slow
+def test_a_cluster_gets_every_run_as_a_job(smoke, tmp_path, monkeypatch):
+    """submitit's local executor: stages wait for each other, a failed job fails only its run."""
+    pytest.importorskip("submitit")
+    monkeypatch.setattr(scheduler, "POLL", 0.2)
+    store, log = Store(tmp_path), []
+    runs = [smoke.runs[0].start, ALONE]
+    assert run_all(runs, store, log=log.append, cluster={"cluster": "local", "timeout_min": "5"}) == []
+    assert any("2 jobs submitted" in line for line in log)
+    assert store.record(START)["weights"] == smoke.store.record(START)["weights"]
+
+
+@pytest.mark.parametrize("options", [{"cluster": "moon"}, {"cluster": "local", "nodes_of": "3"}])
+def test_wrong_options_of_a_cluster_are_named(options, tmp_path, caught):
+    pytest.importorskip("submitit")
+    with pytest.raises(UserError) as info:
+        run_all([ALONE], Store(tmp_path), log=silent, cluster=options)
+    assert "cluster options" in caught(info)
