@@ -58,7 +58,9 @@ def _segmentation(run, miou, boundary, internal):
     }
 
 
-def made(run, miou=0.5, boundary=0.6, internal=0.9, loss=1.0, finished=DAY, identity=None, **changes):
+def made(
+    run, miou=0.5, boundary=0.6, internal=0.9, loss=1.0, finished=DAY, identity=None, **changes
+):
     """A record of ``run`` with scores in [0, 1]; a classifier has the top-1 error 1 − ``miou``.
 
     ``identity`` is merged into the record's own, ``changes`` replace whole entries.
@@ -93,7 +95,12 @@ def made(run, miou=0.5, boundary=0.6, internal=0.9, loss=1.0, finished=DAY, iden
         record.pop("kernel")
         record |= {"history": [], "weights": None}
     if isinstance(run, CrfEvaluation):
-        record["crf"] = {"backend": run.crf.backend, "version": None, "chosen": {}, "training_miou": []}
+        record["crf"] = {
+            "backend": run.crf.backend,
+            "version": None,
+            "chosen": {},
+            "training_miou": [],
+        }
     return record | changes
 
 

@@ -32,7 +32,9 @@ def judge(claim, records, profile=SYNTHETIC, fields=()):
     return verdict
 
 
-@pytest.mark.parametrize("claim", [r.claim for r in RULES if r.claim not in (*COUNTED, *MEASURED, 9, 20)])
+@pytest.mark.parametrize(
+    "claim", [r.claim for r in RULES if r.claim not in (*COUNTED, *MEASURED, 9, 20)]
+)
 def test_the_papers_own_numbers_support_its_claims(claim):
     verdict = judge(claim, study(as_published(claim), range(rule_for(claim).planned_n), own=0.1))
     assert verdict.verdict == SUPPORTED, verdict.statement
@@ -64,7 +66,10 @@ def test_claim_20_compares_final_training_losses():
     variants = {variant for variant, _ in rule_for(20).test.needs()}
     for excess, expected in ((0.2, SUPPORTED), (-0.2, CONTRADICTED)):
         records = [
-            made(v.config(SYNTHETIC, s), loss=0.5 + excess * (v.head != "gcn") + 0.01 * ((s * 3 + i) % 5))
+            made(
+                v.config(SYNTHETIC, s),
+                loss=0.5 + excess * (v.head != "gcn") + 0.01 * ((s * 3 + i) % 5),
+            )
             for i, v in enumerate(variants)
             for s in range(4)
         ]
@@ -78,7 +83,10 @@ def test_without_runs_only_what_is_counted_is_decided():
     assert list(verdicts) == [claim["id"] for claim in paper.claims()]
     for number, verdict in verdicts.items():
         assert verdict.verdict == (SUPPORTED if number in COUNTED else NOT_RUN)
-        assert number in COUNTED or verdict.statement.split()[-2:] in (["not", "run"], ["not", "measured"])
+        assert number in COUNTED or verdict.statement.split()[-2:] in (
+            ["not", "run"],
+            ["not", "measured"],
+        )
     for count in (608_286, 2_107_392, 4_307_310):
         assert f"{count:,}" in verdicts[14].statement
     for count in ("22.55 M", "25.56 M", "3,589 M", "3,856 M"):
@@ -127,7 +135,13 @@ def test_a_diverged_run_is_counted_and_not_averaged(how):
     run = GCN.config(SYNTHETIC, 5)
     lost = made(run, 0.02)
     if how == "exploded":
-        lost |= {"metrics": {}, "counts": {}, "history": [], "weights": None, "diverged": "the loss is nan"}
+        lost |= {
+            "metrics": {},
+            "counts": {},
+            "history": [],
+            "weights": None,
+            "diverged": "the loss is nan",
+        }
     with_it = judge(2, [*records, lost])
     without = judge(2, records)
     assert (with_it.diverged, without.diverged) == (1, 0)

@@ -139,7 +139,9 @@ def test_the_same_command_after_a_kill_gives_the_same_bytes(smoke, tmp_path):
     assert killed.returncode == -signal.SIGKILL
     again = command("never")
     assert again.returncode == 0, again.stderr
-    assert "resuming at step 2 of 3" in again.stdout and again.stdout.startswith("3 runs: 0 complete, 3 to")
+    assert "resuming at step 2 of 3" in again.stdout and again.stdout.startswith(
+        "3 runs: 0 complete, 3 to"
+    )
     same(Store(tmp_path), smoke)
 
 

@@ -19,7 +19,9 @@ from gcnlab.training import TRAINING_VERSION, Schedule, make_step
 
 CLASSES, SIDE, COUNT = 4, 40, 24
 ADAMW = Schedule(4, 8, lr=2e-3, backbone_lr=1e-3, warmup=2)
-SGD = Schedule(4, 8, "sgd", lr=2e-6, decay="step", momentum=0.99, weight_decay=5e-4, loss_reduction="sum")
+SGD = Schedule(
+    4, 8, "sgd", lr=2e-6, decay="step", momentum=0.99, weight_decay=5e-4, loss_reduction="sum"
+)
 
 # path → how the model is built, its schedule, how images are cropped
 SEGMENTERS = {

@@ -1,7 +1,8 @@
-"""The rules of the house: imports run downwards, files stay small, what is promised in the README exists."""
+"""The rules of the layout: imports run downwards, files and functions stay small, promises are kept."""
 
 import ast
 import re
+import statistics
 import subprocess
 import tomllib
 from graphlib import CycleError, TopologicalSorter
@@ -10,25 +11,27 @@ from pathlib import Path
 import pytest
 import yaml
 
-from gcnlab.cli import build_parser
+from gcnlab.cli.parser import build_parser
+from gcnlab.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "gcnlab"
-LONGEST = 400  # lines
+MOST_LINES, MEDIAN, COLUMNS, FUNCTION = 7_500, 120, 100, 50
 CONDA_NAMES = {"torch": "pytorch", "matplotlib": "matplotlib-base"}
+LOWEST = {"errors"}
+FOUNDATIONS = {"paper", "models", "data", "evaluation"}
 
-# floor or room → what it may import of the package besides itself; no other room exists
-MAY_IMPORT = {
-    "errors": set(),
-    "paper": {"errors"},
-    "models": {"errors"},
-    "data": {"errors"},
-    "evaluation": {"errors"},
-    "training": {"errors", "models", "data", "evaluation"},
-    "study": {"errors", "paper", "models", "data", "evaluation", "training"},
-    "cli": {"errors", "paper", "models", "data", "evaluation", "training", "study"},
-    "__main__": {"cli"},
-}
+# room → what it may import of the package besides itself; no other room exists
+MAY_IMPORT = {"errors": set()} | dict.fromkeys(FOUNDATIONS, LOWEST)
+for _room in ("training", "experiments", "analysis", "report", "cli"):
+    MAY_IMPORT[_room] = set(MAY_IMPORT)
+MAY_IMPORT["__main__"] = {"cli"}
+# words of the first study → the field's
+WORDS = {
+    r"\btaps?\b": "feature maps", r"\btrials?\b": "ablations", r"trained out": "converged",
+    r"begun with": "initialised from", r"\bmargins?\b": "confidence interval",
+}  # fmt: skip
+UNCLEAR = {"found", "place", "wanted", "there"}  # names of variables
 
 
 def module_name(path):
@@ -36,22 +39,25 @@ def module_name(path):
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-MODULES = {module_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
+PATHS = {module_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
+TEXTS = {name: path.read_text(encoding="utf-8") for name, path in PATHS.items()}
+TREES = {name: ast.parse(text) for name, text in TEXTS.items()}
+every_module = pytest.mark.parametrize("name", PATHS)
 
 
 def imports(name):
     """The modules of the package that module ``name`` imports, also inside functions."""
-    found = set()
-    for node in ast.walk(ast.parse(MODULES[name].read_text(encoding="utf-8"))):
+    modules = set()
+    for node in ast.walk(TREES[name]):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            modules |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{name}: relative import"
             inside = {f"{node.module}.{alias.name}" for alias in node.names}
-            found |= inside & MODULES.keys()
-            if inside - MODULES.keys():
-                found.add(node.module)
-    return {module for module in found if module.split(".")[0] == "gcnlab"} - {name}
+            modules |= inside & PATHS.keys()
+            if inside - PATHS.keys():
+                modules.add(node.module)
+    return {module for module in modules if module.split(".")[0] == "gcnlab"} - {name}
 
 
 def room(module):
@@ -62,80 +68,128 @@ def room(module):
 
 
 def test_the_package_has_the_rooms_of_the_plan():
-    assert {room(name) for name in MODULES} - {""} == set(MAY_IMPORT)
+    assert {room(name) for name in PATHS} - {""} == set(MAY_IMPORT)
     assert imports("gcnlab") == set(), "importing the package loads nothing"
 
 
-@pytest.mark.parametrize("name", [name for name in MODULES if room(name)])
+@every_module
 def test_imports_run_downwards(name):
-    allowed = MAY_IMPORT[room(name)] | {room(name), ""}  # "": the package itself, for its version
-    wrong = [module for module in imports(name) if room(module) not in allowed]
-    assert wrong == [], f"{name} must not import {wrong}"
-    assert imports(name) <= MODULES.keys()
+    allowed = MAY_IMPORT.get(room(name), set()) | {
+        room(name),
+        "",
+    }  # "": the package, for its version
+    assert [module for module in imports(name) if room(module) not in allowed] == []
+    assert imports(name) <= PATHS.keys()
+
+
+def _for_types(name):
+    """Imports for type checkers alone, which make no circle."""
+    modules = set()
+    for node in ast.walk(TREES[name]):
+        if isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING":
+            modules |= {inner.module for inner in node.body if isinstance(inner, ast.ImportFrom)}
+    return modules
 
 
 def test_imports_have_no_circles():
+    packages = {name for name, path in PATHS.items() if path.name == "__init__.py"}
+    graph = {name: imports(name) - _for_types(name) for name in PATHS}
+    graph = {
+        n: {m for m in ms if not (m in packages and n.startswith(m))} for n, ms in graph.items()
+    }
     try:
-        order = list(TopologicalSorter({name: imports(name) for name in MODULES}).static_order())
+        assert len(list(TopologicalSorter(graph).static_order())) == len(PATHS)
     except CycleError as error:
         pytest.fail(" → ".join(error.args[1]))
-    assert len(order) == len(MODULES)
 
 
-def test_only_figures_and_notebooks_need_the_notebook_libraries():
-    """And these are imported where they are needed: the training core runs without them."""
-    extra = {"matplotlib", "seaborn", "papermill", "nbconvert", "IPython", "ipywidgets", "submitit"}
-    users = {}
-    for name, path in MODULES.items():
-        tree = ast.parse(path.read_text(encoding="utf-8"))
+def test_only_the_report_needs_the_notebook_libraries():
+    """The training core runs without them."""
+    extra = {"matplotlib", "seaborn", "papermill", "nbconvert", "IPython", "ipywidgets", "jinja2"}
+    for name, tree in TREES.items():
         for node in tree.body:
             if isinstance(node, ast.Import | ast.ImportFrom):
-                modules = [node.module] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
-                users.setdefault(name, set()).update({m.split(".")[0] for m in modules} & extra)
-    drawing = {name for name, used in users.items() if used}
-    assert {name.removeprefix("gcnlab.study.") for name in drawing} <= {
-        *("diagrams", "drawing", "field_plots", "pictures", "plots", "series", "step_plots", "views"),
-    }
-    for name, path in MODULES.items():
-        for node in ast.parse(path.read_text(encoding="utf-8")).body:
-            if isinstance(node, ast.ImportFrom) and name not in drawing:
-                assert not {f"{node.module}.{alias.name}" for alias in node.names} & drawing, name
+                plain = isinstance(node, ast.Import)
+                modules = [alias.name for alias in node.names] if plain else [node.module]
+                used = {module.split(".")[0] for module in modules} & (extra | {"submitit"})
+                assert not used or (room(name) == "report" and used <= extra), name
 
 
-# --- files ---------------------------------------------------------------------------------------
+# --- files and functions -------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", MODULES)
-def test_no_module_is_long(name):
-    assert len(MODULES[name].read_text(encoding="utf-8").splitlines()) <= LONGEST
-
-
-@pytest.mark.parametrize("name", MODULES)
+@every_module
 def test_every_module_says_what_it_is(name):
-    text = ast.get_docstring(ast.parse(MODULES[name].read_text(encoding="utf-8")))
-    assert text and text.splitlines()[0].endswith((".", ":")), name
+    text = ast.get_docstring(TREES[name])
+    assert text and text.splitlines()[0].endswith((".", ":", "?")), name
+
+
+@every_module
+def test_lines_and_functions_fit_a_screen(name):
+    long = [i for i, line in enumerate(TEXTS[name].splitlines(), 1) if len(line) > COLUMNS]
+    assert long == []
+    functions = [
+        n for n in ast.walk(TREES[name]) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)
+    ]
+    assert [f.name for f in functions if f.end_lineno - f.lineno + 1 > FUNCTION] == []
+
+
+def lines(paths):
+    return [len(path.read_text(encoding="utf-8").splitlines()) for path in paths]
+
+
+def test_the_package_is_small_and_its_tests_are_smaller():
+    package, tests = lines(PATHS.values()), lines((ROOT / "tests").glob("*.py"))
+    assert sum(package) <= MOST_LINES and statistics.median(package) <= MEDIAN
+    assert sum(tests) < sum(package)
+
+
+@every_module
+def test_the_words_are_those_of_the_field(name):
+    for word, better in WORDS.items():
+        assert re.findall(word, TEXTS[name]) == [], f"say {better}"
+    names = {
+        n.id
+        for n in ast.walk(TREES[name])
+        if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)
+    }
+    assert names & UNCLEAR == set(), "say what the variable holds"
 
 
 def tracked(*folders):
     """Files that git has or would take, or all files where there is no git."""
-    command = ["git", "-C", str(ROOT), "ls-files", "--cached", "--others", "--exclude-standard", "-z", *folders]
+    command = [
+        "git",
+        "-C",
+        str(ROOT),
+        "ls-files",
+        "--cached",
+        "--others",
+        "--exclude-standard",
+        "-z",
+    ]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-        found = [ROOT / name for name in done.stdout.split("\0") if name]
+        done = subprocess.run([*command, *folders], capture_output=True, text=True, check=True)
+        paths = [ROOT / name for name in done.stdout.split("\0") if name]
     except (OSError, subprocess.CalledProcessError):
-        found = [path for folder in folders for path in [ROOT / folder, *(ROOT / folder).rglob("*")]]
-        found = [path for path in found if not {"__pycache__", "local", "weights", "checkpoints"} & set(path.parts)]
-    return [path for path in found if path.is_file() and path.suffix != ".png"]
+        paths = [
+            path for folder in folders for path in [ROOT / folder, *(ROOT / folder).rglob("*")]
+        ]
+        local = {"__pycache__", "local", "weights", "checkpoints"}
+        paths = [path for path in paths if not local & set(path.parts)]
+    return [path for path in paths if path.is_file() and path.suffix not in (".png", ".npz")]
 
 
-@pytest.mark.parametrize("place", ["gcnlab", "notebooks", "results", "README.md", "run_all.sh", "pyproject.toml",
-                                   "constraints.txt", "environment.yml", "CITATION.cff"])  # fmt: skip
-def test_no_path_of_one_machine(place):
-    found = []
-    for path in tracked(place):
-        text = re.sub(r"data:image/png;base64,[\w+/=]+", "", path.read_text(encoding="utf-8"))
-        found += [f"{path}: {hit}" for hit in re.findall(r"/(?:work|root|home|Users|tmp|mnt|var)/[\w.-]+\S*", text)]
-    assert found == []
+@pytest.mark.parametrize("part", ["gcnlab", "notebooks", "results", "docs", "README.md", "CHANGES.md",
+                                  "run_all.sh", "pyproject.toml", "constraints.txt", "environment.yml",
+                                  "CITATION.cff"])  # fmt: skip
+def test_no_path_of_one_machine(part):
+    hits = []
+    for path in tracked(part):
+        text = re.sub(r"data:image/\w+;base64,[\w+/=]+", "", path.read_text(encoding="utf-8"))
+        hits += [f"{path}: {hit}" for hit in
+                 re.findall(r"(?<![\w.])/(?:work|root|home|Users|tmp|mnt|var)/[\w.-]+\S*", text)]  # fmt: skip
+    assert hits == []
 
 
 # --- dependencies --------------------------------------------------------------------------------
@@ -145,43 +199,40 @@ def normalised(name):
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+
 def required():
     """group → names of the packages that pyproject.toml asks for."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    groups = {"core": project["dependencies"], **project["optional-dependencies"]}
-    named = {group: {normalised(re.match(r"[\w.-]+", line)[0]) for line in lines} for group, lines in groups.items()}
+    groups = {"core": PROJECT["dependencies"], **PROJECT["optional-dependencies"]}
+    named = {
+        g: {normalised(re.match(r"[\w.-]+", line)[0]) for line in ls} for g, ls in groups.items()
+    }
     return {group: names - {"gcnlab"} for group, names in named.items()}
 
 
 def test_every_dependency_is_pinned():
-    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
-    pins = dict(line.split("==") for line in lines if line and not line.startswith("#"))
-    assert len(pins) == len([line for line in lines if "==" in line]), "one version each"
-    missing = set().union(*required().values()) - {normalised(name) for name in pins}
-    assert missing == set()
+    text = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    pins = [normalised(line.split("==")[0]) for line in text if "==" in line]
+    assert len(pins) == len(set(pins)) and set().union(*required().values()) - set(pins) == set()
 
 
-def test_conda_gets_the_same_packages():
-    entries = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))["dependencies"]
+def test_conda_gets_the_same_packages_and_versions():
+    text = (ROOT / "environment.yml").read_text(encoding="utf-8")
+    entries = yaml.safe_load(text)["dependencies"]
     plain = {re.match(r"[\w-]+", entry)[0] for entry in entries if isinstance(entry, str)}
-    groups = required()
-    wanted = {CONDA_NAMES.get(name, name) for group in ("core", "notebooks", "test") for name in groups[group]}
-    assert wanted - plain == set()
-    assert plain - wanted - {CONDA_NAMES.get(n, n) for n in groups["cluster"]} == {"python", "pip"}
+    groups = {g: {CONDA_NAMES.get(n, n) for n in names} for g, names in required().items()}
+    needed = groups["core"] | groups["notebooks"] | groups["test"]
+    assert needed - plain == set() and plain - needed - groups["cluster"] == {"python", "pip"}
     (by_pip,) = (entry["pip"] for entry in entries if isinstance(entry, dict))
     assert by_pip == ["-e ."], "the lines of a requirements file: pip takes no other option there"
-
-
-def test_versions_asked_of_conda_and_pip_agree():
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    asked = dict(re.match(r"([\w-]+)(.*)", line).groups() for line in project["dependencies"])
-    text = (ROOT / "environment.yml").read_text(encoding="utf-8")
+    asked = dict(re.match(r"([\w-]+)(.*)", line).groups() for line in PROJECT["dependencies"])
     for name, bound in re.findall(r"- (pytorch|torchvision)(>=[\d.]+)", text):
         assert asked[{"pytorch": "torch"}.get(name, name)] == bound
-    low, high = re.fullmatch(r">=3\.(\d+),<3\.(\d+)", project["requires-python"]).groups()
-    assert int(low) <= int(re.search(r"python=3\.(\d+)", text)[1]) < int(high)
+    low, high = map(int, re.fullmatch(r">=3\.(\d+),<3\.(\d+)", PROJECT["requires-python"]).groups())
+    assert low <= int(re.search(r"python=3\.(\d+)", text)[1]) < high
     run_all = (ROOT / "run_all.sh").read_text(encoding="utf-8")
-    assert f"(3, {low}) <= sys.version_info[:2] <= (3, {int(high) - 1})" in run_all
+    assert f"(3, {low}) <= sys.version_info[:2] <= (3, {high - 1})" in run_all
 
 
 # --- the README ----------------------------------------------------------------------------------
@@ -193,39 +244,32 @@ def commands(program):
     """What the README calls with ``program``, in `code` or in code blocks, without comments."""
     inline = re.findall(rf"`(?:[A-Z_]+=\S+ )?{re.escape(program)}\b([^`]*)`", README)
     blocks = re.findall(r"```bash\n(.*?)```", README, re.S)
-    lines = [line.split("#")[0] for block in blocks for line in block.splitlines() if line.startswith(program)]
-    return [call.split() for call in [*inline, *(line.removeprefix(program) for line in lines)]]
-
-
-def test_the_two_commands_of_the_readme():
-    (block,) = re.findall(r"## Two commands\n\n```bash\n(.*?)```", README, re.S)
-    assert [line.split("#")[0].strip() for line in block.splitlines()] == ["./run_all.sh", "./run_all.sh test"]
-    script = (ROOT / "run_all.sh").read_text(encoding="utf-8")
-    assert "== test ]]" in script and "python -m pytest" in script and "python -m gcnlab notebooks" in script
+    typed = [line.split("#")[0] for block in blocks for line in block.splitlines()]
+    typed = [line.removeprefix(program) for line in typed if line.startswith(program)]
+    return [call.split() for call in [*inline, *typed]]
 
 
 def test_every_command_of_the_readme_is_understood():
-    found = [["notebooks", *call] for call in commands("./run_all.sh") if call != ["test"]]
-    found += [call for call in commands("python -m gcnlab") if call]
-    assert len(found) > 12
-    for call in found:
+    calls = [["notebooks", *call] for call in commands("./run_all.sh") if call != ["test"]]
+    calls += [call for call in commands("python -m gcnlab") if call]
+    assert ["notebooks"] in calls
+    for call in calls:
         try:
             build_parser().parse_args(call)
-        except SystemExit:
-            pytest.fail(f"README: {' '.join(call)}")
+        except (SystemExit, UserError) as error:
+            pytest.fail(f"README: {' '.join(call)}: {error}")
 
 
 def test_the_imports_of_the_readme_work():
     (example,) = re.findall(r"```python\n(.*?)```", README, re.S)
-    lines = [line for line in example.splitlines() if line.startswith(("from ", "import "))]
-    assert len(lines) >= 3
-    exec("\n".join(lines), {})
+    code = [line for line in example.splitlines() if line.startswith(("from ", "import "))]
+    assert any("gcnlab" in line for line in code)
+    exec("\n".join(code), {})
 
 
 def test_links_of_the_readme_lead_somewhere():
     """Those to the results once something is committed there."""
-    places = [link for link in re.findall(r"\]\(([^)#\s]+)\)", README) if "://" not in link]
+    links = [link for link in re.findall(r"\]\(([^)#\s]+)\)", README) if "://" not in link]
     if not list((ROOT / "results").glob("*/runs/*.json")):
-        places = [link for link in places if link.split("/")[0] != "results"]
-    assert len(places) >= 4
-    assert [link for link in places if not (ROOT / link).exists()] == []
+        links = [link for link in links if link.split("/")[0] != "results"]
+    assert links and [link for link in links if not (ROOT / link).exists()] == []

@@ -67,7 +67,7 @@ def test_qualitative_panels(count):
     assert below[2] == "mIoU 70" and below[3] == "mIoU 75"
     assert (rows[1].images[0].get_array()[-1, -1] == images.COLORS[2]).all()
     assert f"GCN scores higher than 1×1 on {count} of these {count} images" in chart.title
-    assert chart.content.startswith(b"\x89PNG") and "5–95 %" in chart.caption
+    assert chart.content.startswith(b"\x89PNG") and "5% to 95%" in chart.caption
 
 
 @pytest.mark.parametrize("count", [1, 9])

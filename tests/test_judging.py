@@ -166,13 +166,16 @@ def test_a_better_score_never_lowers_a_verdict(test):
               SMALLER: (0, 0, 1, 0), MORE_IN: (1, 0, 0, 0)}[test]  # fmt: skip
     for _ in range(15):
         means = random.normal(80, 0.4, len(test.needs()))
-        words = [judge(test, means + step * np.array(raised)).verdict for step in np.linspace(-3, 3, 13)]
+        words = [
+            judge(test, means + step * np.array(raised)).verdict for step in np.linspace(-3, 3, 13)
+        ]
         ranks = [ORDER[word] for word in words]
         assert ranks == sorted(ranks), words
 
 
 @pytest.mark.parametrize(
-    ("mean", "expected"), [(0.0, SUPPORTED), (0.9, INCONCLUSIVE), (1.5, CONTRADICTED), (-1.5, CONTRADICTED)]
+    ("mean", "expected"),
+    [(0.0, SUPPORTED), (0.9, INCONCLUSIVE), (1.5, CONTRADICTED), (-1.5, CONTRADICTED)],
 )
 def test_equivalence_is_two_one_sided_tests(mean, expected):
     values = mean + 0.5 * np.array(NOISE)

@@ -1,178 +1,144 @@
-"""The notebooks stay thin, clean and numbered; their parameters take effect, and a failing cell is reported."""
+"""The notebooks are thin, clean and linked; each runs, trained or not, and shows its pictures."""
 
 import ast
 import json
 import re
 
+import nbformat
 import pytest
-from nbclient.exceptions import DeadKernelError
-from papermill import PapermillExecutionError
+from nbclient import NotebookClient
 
+from gcnlab.analysis.tables import SPECS
 from gcnlab.errors import UserError
-from gcnlab.study import notebooks, profiles, report, results, variants
-from gcnlab.study.run import run_key
+from gcnlab.report import notebooks
+from gcnlab.report.session import Session
 
 NOTEBOOKS = {path.name[:2]: path for path in sorted(notebooks.FOLDER.glob("*.ipynb"))}
-START, OVERVIEW = min(NOTEBOOKS), max(NOTEBOOKS)
-DEFAULTS = {"profile": "smoke", "seeds": 1, "jobs": 1, "data_root": None, "out": None}
+DEFAULTS = {
+    "profile": "synthetic",
+    "train": False,
+    "seeds": 1,
+    "jobs": 1,
+    "data_root": None,
+    "out": None,
+}
+MACHINE_PATH = re.compile(r"(?<![\w.])/(home|root|work|tmp|Users|var)/\w")
+LONGEST = 25  # lines of a cell
 
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS.values(), ids=list(NOTEBOOKS))
 
 
-def content(path):
-    return json.loads(path.read_text(encoding="utf-8"))
+def cells(path, kind=None):
+    every = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    return [cell for cell in every if kind in (None, cell["cell_type"])]
 
 
 def sources(path, kind):
-    return ["".join(cell["source"]) for cell in content(path)["cells"] if cell["cell_type"] == kind]
+    return ["".join(cell["source"]) for cell in cells(path, kind)]
 
 
-def parameters_cells(path):
-    return [c for c in content(path)["cells"] if "parameters" in c.get("metadata", {}).get("tags", [])]
+def guarded_calls(path):
+    """(called attribute, tests of the ``if`` branches around it) for every call in ``path``."""
+
+    def visit(node, guards):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            yield node.func.attr, guards
+        for name, child in ast.iter_fields(node):
+            inside = guards
+            if isinstance(node, ast.If) and name == "body":
+                inside = [*guards, ast.unparse(node.test)]
+            for part in child if isinstance(child, list) else [child]:
+                if isinstance(part, ast.AST):
+                    yield from visit(part, inside)
+
+    return list(visit(ast.parse("\n".join(sources(path, "code"))), []))
 
 
-def code(text):
-    """The syntax tree of a cell, without IPython's magics."""
-    return ast.parse("\n".join(line for line in text.splitlines() if not line.startswith("%")))
+# --- on disk --------------------------------------------------------------------------------------
 
 
-# --- on disk -------------------------------------------------------------------------------------
-
-
-def test_numbers_are_contiguous_and_the_overview_is_last():
+def test_numbers_are_contiguous():
+    assert [int(number) for number in NOTEBOOKS] == list(range(len(NOTEBOOKS)))
     names = [path.name for path in notebooks.FOLDER.glob("*.ipynb")]
-    assert all(re.fullmatch(r"\d\d_\w+\.ipynb", name) for name in names)
     assert len(names) == len(NOTEBOOKS), "one notebook per number"
-    *numbers, last = map(int, NOTEBOOKS)
-    assert numbers == list(range(len(numbers)))
-    assert last >= len(numbers) and NOTEBOOKS[OVERVIEW].stem.endswith("side_by_side")
 
 
 @each_notebook
 def test_nothing_executed_is_committed(path):
-    notebook = content(path)
-    assert notebook["nbformat"] == 4
-    for cell in notebook["cells"]:
-        if cell["cell_type"] == "code":
-            assert cell["outputs"] == [] and cell["execution_count"] is None, cell["id"]
-        assert set(cell["metadata"]) <= {"tags"}, "no traces of an execution"
-    ids = [cell["id"] for cell in notebook["cells"]]
-    assert len(set(ids)) == len(ids) and all(i.startswith(path.name[:2]) for i in ids)
-    assert set(notebook["metadata"]) == {"kernelspec", "language_info"}
+    notebook = json.loads(path.read_text(encoding="utf-8"))
+    nbformat.validate(notebook)  # cells have ids, and these are unique
+    assert (notebook["nbformat"], notebook["nbformat_minor"]) == (4, 5)
     assert notebook["metadata"]["kernelspec"]["name"] == "python3"
+    for cell in notebook["cells"]:
+        assert set(cell["metadata"]) <= {"tags"}, "traces of an execution"
+        assert not cell.get("outputs") and cell.get("execution_count") is None
+    assert not MACHINE_PATH.search(path.read_text(encoding="utf-8"))
 
 
 @each_notebook
-def test_one_cell_declares_the_parameters_and_their_defaults(path):
-    (cell,) = parameters_cells(path)
+def test_the_first_code_cell_declares_the_parameters_and_their_defaults(path):
+    tagged = [cell for cell in cells(path) if "parameters" in cell["metadata"].get("tags", [])]
+    assert tagged == cells(path, "code")[:1]
     declared = {}
-    exec("".join(cell["source"]), declared)
-    assert {name: value for name, value in declared.items() if not name.startswith("__")} == DEFAULTS
-    first = next(c for c in content(path)["cells"] if c["cell_type"] == "code")
-    assert first == cell, "it is the first code cell"
-    assert [parameters_cells(p)[0]["source"] for p in NOTEBOOKS.values()].count(cell["source"]) == len(NOTEBOOKS)
+    exec("".join(tagged[0]["source"]), declared)
+    assert {name: value for name, value in declared.items() if name in DEFAULTS} == DEFAULTS
+    notebooks.check_parameters(path, DEFAULTS)
 
 
 @each_notebook
 def test_notebooks_are_thin(path):
     for text in sources(path, "code"):
-        lines = [line for line in text.splitlines() if line.strip()]
-        assert 1 <= len(lines) <= 8, text
-        kinds = {type(node) for node in ast.walk(code(text))}
-        assert not kinds & {ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.While, ast.Try}, text
-    imported = {
-        (node.module or "") if isinstance(node, ast.ImportFrom) else alias.name
-        for text in sources(path, "code")
-        for node in ast.walk(code(text))
-        if isinstance(node, ast.Import | ast.ImportFrom)
-        for alias in node.names
-    }
-    assert imported <= {"pandas", "IPython.display", "gcnlab", "gcnlab.study", "gcnlab.study.session",
-                        "gcnlab.study.variants"}, "no training code"  # fmt: skip
+        assert 1 <= len(text.splitlines()) <= LONGEST, text
+        kinds = {type(node) for node in ast.walk(ast.parse(text))}
+        assert not kinds & {ast.ClassDef, ast.FunctionDef, ast.Lambda, ast.While, ast.Try}, text
 
 
 @each_notebook
-def test_every_notebook_says_what_it_is_about(path):
-    first = sources(path, "markdown")[0]
-    assert first.startswith("# ")
-    assert content(path)["cells"][0]["cell_type"] == "markdown"
-    if path.name[:2] not in (START, OVERVIEW):
-        number, question, subject = re.match(r"# (\d+)\. (.+\?) \((.+)\)\n", first).groups()
-        trained = {
-            argument.value
-            for text in sources(path, "code")
-            for call in ast.walk(code(text))
-            if isinstance(call, ast.Call) and getattr(call.func, "attr", "") == "train"
-            for argument in call.args
-        }
-        assert int(number) == int(path.name[:2]) and question
-        if "Table" not in subject:
-            assert re.match(r"Fig\. \d|the question of section \d", subject), "else what it is about"
-            return
-        named = set(re.findall(r"\d+", re.match(r"Tables? ([\d and]+)", subject)[1]))
-        beside = {report.TEST_SERVERS[name] for name in trained & report.TEST_SERVERS.keys()}
-        assert named == trained | beside, "it trains the tables that its title names but those of test servers"
+def test_trains_only_if_told_to(path):
+    work = {"train", "train_variant", "train_ablations", "measure", "run"}
+    assert [
+        name for name, guards in guarded_calls(path) if name in work and "train" not in guards
+    ] == []
 
 
-def test_the_tables_of_a_notebook_are_read_from_its_code():
-    found = [notebooks.trained_tables(path) for path in NOTEBOOKS.values()]
-    assert [found[1], found[3], found[-1]] == [["1"], ["3", "4"], list(variants.TABLES)]
+@each_notebook
+def test_photographs_are_never_shown(path):
+    """Executed notebooks are published; only images that we drew may be in them."""
+    showing = {"qualitative", "samples", "examples", "figure3", "explore"}
+    for name, guards in guarded_calls(path):
+        assert name not in showing or re.search("synthetic|can_show", " ".join(guards)), name
 
 
-def test_every_table_is_trained_by_the_overview():
-    names = ", ".join(f'"{name}"' for name in variants.TABLES)
-    assert f"session.train({names})" in sources(NOTEBOOKS[OVERVIEW], "code")
+def test_every_table_is_trained_in_a_notebook_that_names_it():
+    *single, overview = list(NOTEBOOKS.values())[1:]
+    trained = {path: notebooks.trained_tables(path) for path in single}
+    assert {table for tables in trained.values() for table in tables} == set(SPECS)
+    assert notebooks.trained_tables(overview) == list(SPECS)
+    for path, tables in trained.items():
+        title = sources(path, "markdown")[0].splitlines()[0]
+        named = re.search(r"\(((?:.* )?(?:Tables?|Fig\.|section) .+)\)$", title)
+        assert title.startswith(f"# {int(path.name[:2])}. ") and named, title
+        if "Table" in title:
+            assert set(tables) <= set(re.findall(r"\d+", named[1])), title
+
+
+@each_notebook
+def test_links_lead_to_notebooks_and_on_to_the_next(path):
+    text = "\n".join(sources(path, "markdown"))
+    linked = set(re.findall(r"\]\(([^)]+\.ipynb)\)", text))
+    assert linked <= {other.name for other in NOTEBOOKS.values()}
+    following = {
+        a.name: b.name for a, b in zip(NOTEBOOKS.values(), [*NOTEBOOKS.values()][1:], strict=False)
+    }
+    assert following.get(path.name, NOTEBOOKS["00"].name) in linked
 
 
 def test_the_start_lists_every_notebook():
-    text = sources(NOTEBOOKS[START], "markdown")[0]
-    assert re.findall(r"^\| `(\d\d)` \|", text, re.M) == list(NOTEBOOKS)
+    rows = re.findall(r"^\| \[?`(\d\d)`", sources(NOTEBOOKS["00"], "markdown")[0], re.M)
+    assert rows == list(NOTEBOOKS)
 
 
-def test_the_readme_mentions_every_notebook():
-    """By number, as ``--only`` takes it, or by file name."""
-    text = (notebooks.FOLDER.parent / "README.md").read_text(encoding="utf-8")
-    missing = [p.name for n, p in NOTEBOOKS.items() if not re.search(rf"--only [\d,]*{n}\b|{p.stem}|`{n}`", text)]
-    assert missing == []
-
-
-# --- choice and parameters -----------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(("only", "numbers"), [
-    (None, list(NOTEBOOKS)), ("01,03", ["01", "03"]), ("03, 01", ["01", "03"]), ("02,02", ["02"]), ("00", ["00"]),
-])  # fmt: skip
-def test_pick(only, numbers):
-    assert [path.name[:2] for path in notebooks.pick(only)] == numbers
-
-
-@pytest.mark.parametrize("only", ["99", "1", "01,99", "", "01,", "01 02", "01_kernel_size"])
-def test_pick_refuses_what_is_not_there(only, caught):
-    with pytest.raises(UserError) as info:
-        notebooks.pick(only)
-    assert "--only" in caught(info) and ", ".join(NOTEBOOKS) in caught(info)
-
-
-@each_notebook
-def test_every_notebook_takes_the_parameters_of_the_command_line(path):
-    notebooks.check_parameters(path, dict.fromkeys(DEFAULTS))
-
-
-def test_an_unknown_parameter_is_refused(caught, tmp_path):
-    """papermill itself only warns, and runs with the default."""
-    path = NOTEBOOKS["01"]
-    for act in (
-        lambda: notebooks.check_parameters(path, {"profile": "smoke", "sedes": 3}),
-        lambda: notebooks.execute(path, tmp_path / "executed", {"sedes": 3}),
-    ):
-        with pytest.raises(UserError) as info:
-            act()
-        message = caught(info)
-        assert path.name in message and "'sedes'" in message and "profile, seeds, jobs, data_root, out" in message
-    assert not (tmp_path / "executed").exists()
-
-
-# --- executed ------------------------------------------------------------------------------------
+# --- executed -------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -181,50 +147,68 @@ def one_thread(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
 
 
-@pytest.mark.slow
-def test_parameters_take_effect(tmp_path, one_thread):
-    parameters = {"profile": "smoke", "seeds": 2, "jobs": 1, "data_root": None, "out": str(tmp_path / "out")}
-    before = NOTEBOOKS["01"].read_bytes()
-    page = notebooks.execute(NOTEBOOKS["01"], tmp_path / "executed", parameters)
-    assert NOTEBOOKS["01"].read_bytes() == before
-
-    runs = variants.table_runs(["1"], profiles.get("smoke"), [0, 1])
-    assert len(runs) == 2 * 8
-    expected = {results.record_path(tmp_path / "out", "smoke", run.name, run_key(run)) for run in runs}
-    made = set((tmp_path / "out" / "smoke" / "runs").glob("*.json"))
-    assert expected < made and len(made - expected) == 1, "and the pre-training"
-
-    executed = content(tmp_path / "executed" / NOTEBOOKS["01"].name)
-    tags = {tag: cell for cell in executed["cells"] for tag in cell["metadata"].get("tags", [])}
-    assert "seeds = 2" in "".join(tags["injected-parameters"]["source"])
-    outputs = [output for cell in executed["cells"] for output in cell.get("outputs", [])]
-    assert all(output["output_type"] != "error" for output in outputs)
-    assert "(n=2)" in json.dumps(outputs) and sum("image/png" in o.get("data", {}) for o in outputs) == 4
-    assert page == tmp_path / "executed" / "01_kernel_size.html"
-    html = page.read_text(encoding="utf-8")
-    assert "Does a larger kernel help?" in html and "(n=2)" in html and "data:image/png;base64," in html
+@pytest.fixture(scope="module")
+def out(tmp_path_factory):
+    """Where all notebooks of this module keep their runs, so that each is trained once."""
+    return tmp_path_factory.mktemp("notebooks") / "out"
 
 
 @pytest.mark.slow
-def test_a_user_error_in_a_cell_is_one_here(tmp_path, one_thread, caught):
+@each_notebook
+def test_runs_with_training(path, out, tmp_path, one_thread):
+    before = path.read_bytes()
+    parameters = DEFAULTS | {"profile": "smoke", "train": True, "out": str(out)}
+    page = notebooks.execute(path, tmp_path, parameters)
+    assert path.read_bytes() == before, "the notebook itself is not written to"
+
+    session = Session("smoke", out=out)
+    wanted = (
+        session.configs(notebooks.trained_tables(path)) if notebooks.trained_tables(path) else []
+    )
+    assert all(session.store.is_complete(run) for run in wanted)
+    outputs = [output for cell in cells(tmp_path / path.name, "code") for output in cell["outputs"]]
+    assert "<figure>" in json.dumps(outputs), "at least one chart"
+    html = re.sub(r"base64,[\w+/=]+", "", page.read_text(encoding="utf-8"))
+    assert page.stem == path.stem and not MACHINE_PATH.search(html)
+
+
+@pytest.mark.slow
+def test_shows_not_run_where_nothing_was_run(tmp_path, one_thread):
+    path, empty = NOTEBOOKS["08"], tmp_path / "out"
+    parameters = {"profile": "smoke", "out": str(empty)}
+    html = notebooks.execute(path, tmp_path / "executed", parameters).read_text(encoding="utf-8")
+    assert "not run" in html and "random weights" in html
+    assert not empty.exists(), "nothing is trained"
+
+
+@pytest.mark.slow
+def test_a_failing_cell_is_reported_and_what_ran_is_kept(tmp_path, one_thread, caught):
     with pytest.raises(UserError) as info:
-        notebooks.execute(NOTEBOOKS["04"], tmp_path, {"profile": "nonsense", "out": str(tmp_path / "out")})
-    assert "unknown profile 'nonsense'; choose one of smoke" in caught(info)
+        notebooks.execute(NOTEBOOKS["04"], tmp_path, {"profile": "nonsense"})
+    assert "nonsense" in caught(info) and "smoke" in caught(info)
     executed = tmp_path / NOTEBOOKS["04"].name
-    assert "nonsense" in executed.read_text(encoding="utf-8"), "kept up to there"
-    assert not executed.with_suffix(".html").exists() and not (tmp_path / "out").exists()
+    assert executed.is_file() and not executed.with_suffix(".html").exists()
 
 
-@pytest.mark.parametrize(("error", "named"), [
-    (PapermillExecutionError("1", 3, "session.train('1')", "RuntimeError", "gcn-k3-s0: no", ["…"]),
-     "RuntimeError: gcn-k3-s0: no"),
-    (DeadKernelError("Kernel died"), "kernel was killed"),
-])  # fmt: skip
-def test_another_failure_names_the_notebook(error, named, tmp_path, monkeypatch, caught):
-    def fail(*_, **__):
-        raise error
-
-    monkeypatch.setattr("papermill.execute_notebook", fail)
-    with pytest.raises(notebooks.NotebookFailed) as info:
-        notebooks.execute(NOTEBOOKS["01"], tmp_path, {"profile": "smoke"})
-    assert "01_kernel_size.ipynb" in caught(info) and named in caught(info)
+@pytest.mark.slow
+def test_the_view_to_explore_draws_a_picture_anew_in_a_kernel(out, one_thread, monkeypatch):
+    """What the controls show is in their output widget; names of controls are no picture."""
+    Session("smoke", out=out).train("1")
+    monkeypatch.setenv("JPY_SESSION_NAME", "a server answers")
+    show = f"""from gcnlab.report import views
+from gcnlab.report.session import Session
+view = views.explore(Session("smoke", out={str(out)!r}))
+view"""
+    change = "view.children[3].value = 15"
+    shown = []
+    for code in ([show], [show, change]):
+        notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in code])
+        NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
+        (state,) = notebook.metadata.widgets.values()
+        widgets = [
+            widget for widget in state["state"].values() if widget["model_name"] == "OutputModel"
+        ]
+        ((output,),) = [widget["state"]["outputs"] for widget in widgets]
+        shown.append(output["data"]["text/html"])
+    pictures = [re.search('src="data:image/png;base64,([^"]+)', html)[1] for html in shown]
+    assert pictures[0] != pictures[1] and "k = 15" in shown[1]

@@ -3,6 +3,7 @@
 import hashlib
 import re
 from html.parser import HTMLParser
+from random import Random
 from types import SimpleNamespace
 
 import pandas as pd
@@ -23,8 +24,9 @@ PROFILE = profiles.get("quick")
 
 def made(run, number: int, start: str | None) -> dict:
     """A record of ``run``: better the later it comes in the paper's tables."""
-    score = 0.5 + number / 500 + run.seed / 200
-    names = ("miou", "pixel_accuracy", "boundary_accuracy", "internal_accuracy")
+    score = 0.5 + number / 500 + Random(run.name).random() / 100
+    names = ("miou", "boundary_accuracy", "internal_accuracy")
+    errors = ("top1_error", "top5_error")
     return {
         "format": FORMAT, "kind": run.kind, "key": hashlib.md5(run.name.encode()).hexdigest()[:12],
         "name": run.name, "config": to_json(run), "weights": f"weights of {run.name}",
@@ -33,10 +35,10 @@ def made(run, number: int, start: str | None) -> dict:
         "evaluation_version": EVALUATION_VERSION, "images": {"train": 9, "val": 3},
         "environment": {"device": "<CPU & co>", "commit": "c0ffee", "dirty": run.seed == 1,
                         "versions": {"torch": "2.11"}, "finished": "2026-01-01", "seconds": 1.5},
-        "metrics": dict.fromkeys(names, score) | {"top1_error": 0.3, "top5_error": 0.01},
+        "metrics": dict.fromkeys(names, score) | dict.fromkeys(errors, 1 - score),
         "counts": {} if run.kind == "pre-training" else
             {"confusion": ["50 0", "0 50"], "per_image": ["0 40 50 50 1 45 50 50"] * 3},
-        "history": [{"step": s, "loss": 1 / s, "miou": score - 1 / s} for s in (50, 99)],
+        "history": [{"step": s, "loss": (2 - score) / s, "miou": score} for s in (50, 99)],
     }  # fmt: skip
 
 

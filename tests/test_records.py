@@ -41,7 +41,9 @@ def test_made_up_records_are_like_real_ones(smoke):
         real, ours = smoke.store.record(run), made(run)
         for record in (real, ours):
             for name in ("versions", "device"):
-                record["environment"] = {k: v for k, v in record["environment"].items() if k != name}
+                record["environment"] = {
+                    k: v for k, v in record["environment"].items() if k != name
+                }
         assert kinds(ours) == kinds(real)
         for name in ("confusion", "per_image"):
             assert all(map(str.isdigit, " ".join(real["counts"].get(name, ["0"])).split()))

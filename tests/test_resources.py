@@ -36,7 +36,10 @@ def refused(monkeypatch, caught):
 
 
 def official_counts(monkeypatch):
-    counts = {"cityscapes": {"train": 2975, "val": 500}, "cityscapes-coarse": {"train": 22973, "val": 500}}
+    counts = {
+        "cityscapes": {"train": 2975, "val": 500},
+        "cityscapes-coarse": {"train": 22973, "val": 500},
+    }
     monkeypatch.setattr(resources.data, "counts", lambda spec, root: counts[spec.name])
 
 
@@ -84,7 +87,9 @@ def test_missing_data(tmp_path, refused):
 
 def test_missing_weights(layout, tmp_path, refused):
     photos = table_configs(["5"], get("photos"), [0])
-    assert str(layout / "weights" / "squeezenet1_1_imagenet.npz") in refused(photos, Store(tmp_path, layout))
+    assert str(layout / "weights" / "squeezenet1_1_imagenet.npz") in refused(
+        photos, Store(tmp_path, layout)
+    )
 
 
 def test_a_damaged_image(layout, tmp_path, refused):

@@ -38,7 +38,9 @@ def test_the_tables_fill_what_a_rule_needs(rule):
 
 
 def test_rules_are_those_that_were_registered():
-    assert registered()["rules"] == rules_digest(), "register anew: python -m gcnlab rules --simulate"
+    assert registered()["rules"] == rules_digest(), (
+        "register anew: python -m gcnlab rules --simulate"
+    )
     assert set(registered()["claims"]) == {str(rule.claim) for rule in RULES}
 
 
@@ -91,4 +93,6 @@ def test_a_bad_rule_would_be_seen():
 
 def test_the_assumed_spread_is_registered_too():
     assert registered()["spread"] == power.SPREAD
-    assert {name for rule in RULES for _, name in rule.test.needs()} - set(power.SPREAD) == {"training_loss"}
+    assert {name for rule in RULES for _, name in rule.test.needs()} - set(power.SPREAD) == {
+        "training_loss"
+    }

@@ -125,7 +125,9 @@ def test_the_bootstrap_over_images_is_that_of_a_plain_loop():
     changes = []
     for times in drawn:
         chosen = np.repeat(np.arange(7), times)
-        per_seed = [naive_miou(a[chosen]) - naive_miou(b[chosen]) for a, b in zip(*counts, strict=True)]
+        per_seed = [
+            naive_miou(a[chosen]) - naive_miou(b[chosen]) for a, b in zip(*counts, strict=True)
+        ]
         changes.append(np.mean(per_seed))
     assert (low, high) == pytest.approx(tuple(np.percentile(changes, [2.5, 97.5])))
     assert statistics.image_bootstrap([counts[0, 0]], [counts[0, 0]]) == (0, 0)

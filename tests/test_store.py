@@ -64,7 +64,9 @@ def test_a_version_of_the_metrics_does_not_change_the_key(tmp_path, monkeypatch)
 
 def test_the_key_follows_the_bytes_of_data_and_starting_weights(layout, tmp_path):
     run = replace(ALONE, data=DataSpec("voc", side=64), start="start.npz")
-    roots = {name: shutil.copytree(layout, tmp_path / name) for name in ("a", "same", "weights", "data")}
+    roots = {
+        name: shutil.copytree(layout, tmp_path / name) for name in ("a", "same", "weights", "data")
+    }
     for name, root in roots.items():
         np.savez(root / "start.npz", a=np.arange(4 if name == "weights" else 3))
     label = roots["data"] / "VOCdevkit/VOC2012/SegmentationClass/2007_000000.png"

@@ -111,9 +111,7 @@ WIDE = (64, 128)
     ("voc", lambda file: file.write_bytes(file.read_bytes()[:200]), "cannot be read"),
     ("voc", lambda file: Image.new("P", (64, 64)).save(file, "gif"), "expects a PNG"),
     ("voc", lambda file: Image.new("L", (64, 64)).save(file), "with VOC's palette"),
-    ("voc", lambda file: Image.new("P", (64, 64)).save(file), "with VOC's palette"),
-    ("voc", lambda file: file.write_bytes(file.read_bytes()[:-14] + b"....." + file.read_bytes()[-9:]),
-     "submit again"),
+    ("voc", lambda f: f.write_bytes(f.read_bytes().replace(b"IDAT", b"....")), "submit again"),
     ("street", fill(0, WIDE, False), "value 0"),  # train id of road
     ("street", fill(255, WIDE, False), "value 255"),
     ("street", fill(7, WIDE[::-1], False), "64×128 of mode L"),

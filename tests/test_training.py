@@ -67,7 +67,9 @@ def test_schedule(decay, warmup):
     if decay == "constant":
         assert set(after) == {1.0}
     else:
-        assert after == sorted(after, reverse=True) and len(set(after)) == (3 if decay == "step" else len(after))
+        assert after == sorted(after, reverse=True) and len(set(after)) == (
+            3 if decay == "step" else len(after)
+        )
         assert after[-1] < 0.02
     assert rates[warmup + 50] == pytest.approx({"constant": 1, "cosine": 0.5, "step": 0.1}[decay])
 
@@ -76,7 +78,9 @@ def test_cosine_ends_at_zero():
     assert Schedule(100, 1).factor(100) == pytest.approx(0, abs=1e-12)
 
 
-@pytest.mark.parametrize(("steps", "evaluations"), [(1, 1), (3, 1), (3, 3), (10, 4), (800, 4), (7, 5)])
+@pytest.mark.parametrize(
+    ("steps", "evaluations"), [(1, 1), (3, 1), (3, 3), (10, 4), (800, 4), (7, 5)]
+)
 def test_evaluations_are_evenly_spaced_up_to_the_last_step(steps, evaluations):
     after = sorted(Schedule(steps, 1, evaluations=evaluations).evaluate_after())
     assert len(after) == evaluations and after[-1] == steps
@@ -103,7 +107,10 @@ def test_every_step_uses_the_rate_of_its_iteration(optimizer):
         backbone = len(list(step.model.backbone.parameters()))
         others = len(list(step.model.parameters())) - backbone
         factor = step.schedule.factor(i)
-        assert rates == {backbone: pytest.approx(0.01 * factor), others: pytest.approx(0.1 * factor)}
+        assert rates == {
+            backbone: pytest.approx(0.01 * factor),
+            others: pytest.approx(0.1 * factor),
+        }
     assert step.iteration == 8
 
 
@@ -123,7 +130,9 @@ class Table(nn.Module):
 
 def table_step(labels, reduction):
     model = Table()
-    schedule = Schedule(1, 2, "sgd", lr=0.1, decay="constant", momentum=0, weight_decay=0, loss_reduction=reduction)
+    schedule = Schedule(
+        1, 2, "sgd", lr=0.1, decay="constant", momentum=0, weight_decay=0, loss_reduction=reduction
+    )
     before = model.logits.detach().clone()
     loss = make_step(model, CLASSES, schedule, CPU, "float32")(torch.zeros(2, 3, 6, 5), labels)
     return before, model, loss
@@ -156,7 +165,10 @@ def test_sum_is_mean_times_the_counted_pixels():
     labels = some_labels()
     counted = (labels != 255).sum()
     assert 0 < counted < labels.numel()
-    (_, mean, mean_loss), (_, total, total_loss) = table_step(labels, "mean"), table_step(labels, "sum")
+    (_, mean, mean_loss), (_, total, total_loss) = (
+        table_step(labels, "mean"),
+        table_step(labels, "sum"),
+    )
     torch.testing.assert_close(total_loss, mean_loss * counted)
     torch.testing.assert_close(total.logits.grad, mean.logits.grad * counted)
 
@@ -173,7 +185,9 @@ def test_a_batch_of_void_has_loss_zero(reduction):
 
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
 def test_the_loss_goes_down(optimizer):
-    step = step_of(steps=25, optimizer=optimizer, lr=5e-3 if optimizer == "adamw" else 0.05, decay="constant")
+    step = step_of(
+        steps=25, optimizer=optimizer, lr=5e-3 if optimizer == "adamw" else 0.05, decay="constant"
+    )
     losses = [step(*batch(0)).item() for _ in range(25)]
     assert losses[0] == pytest.approx(math.log(CLASSES), abs=0.3), "a fresh model knows nothing"
     assert losses[-1] < 0.5 * losses[0]

@@ -2,7 +2,7 @@
 
 Each test is a frozen dataclass with ``judge(scores) -> Outcome`` and ``needs() -> (variant, metric)
 pairs`` for its simulation. *Supported* and *contradicted* each have a level of 2.5 %, that is a
-two-sided 5 %; where a single part can contradict the whole, the parts share another 1.5 %.
+two-sided 5 %; where a single part can contradict the whole, the parts share another 1 %.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ from gcnlab.experiments.variants import Variant
 SUPPORTED, CONTRADICTED, INCONCLUSIVE = "supported", "contradicted", "inconclusive"
 NOT_ENOUGH, NOT_RUN = "not enough runs", "not run"
 ALPHA = 0.025  # of each direction
-PART_ALPHA = 0.015  # that any single part of a claim is called contradicted where none is
+PART_ALPHA = 0.01  # that any single part of a claim is called contradicted where none is
 Pair = tuple[Variant, Variant]  # the one that should be better, the other
 Need = tuple[Variant, str]
 

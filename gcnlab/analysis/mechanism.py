@@ -76,7 +76,7 @@ class LargerField:
 
     def judge(self, scores: Scores) -> Outcome:
         frame = field_frame(scores.fields)
-        words, effects, parts = [], [], []
+        words, effects, parts, values = [], [], [], []
         for side in ("valid50", "valid95"):
             sides = _by_seed(frame, side)
             beyond = sides[GLOBAL] - self.factor * sides[BASE]
@@ -85,11 +85,12 @@ class LargerField:
             )
             words.append(direction(effect))
             effects.append(effect)
+            values.append(list(beyond))
             base, gcn = sides.mean()
             parts.append(
                 f"{side[5:]} %: {base:.1f} → {gcn:.1f} px (×{gcn / base:.2f}), {text(effect)}"
             )
-        return outcome(combined(words), "; ".join(parts), effects, list(beyond))
+        return outcome(combined(words), "; ".join(parts), effects, values[0])
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,7 @@ def gain_grows_with_size(records: Sequence[Record]) -> Outcome:
 
     That is what the paper's explanation predicts, in mIoU and internal accuracy; not a proof of it.
     """
-    words, effects, parts = [], [], []
+    words, effects, parts, values = [], [], [], []
     for score in ("miou", "internal_accuracy"):
         gains = gain_by_size(records, score)
         change = gains.iloc[:, -1] - gains.iloc[:, 0]
@@ -137,6 +138,7 @@ def gain_grows_with_size(records: Sequence[Record]) -> Outcome:
         effect = _effect(f"gain in {word}, largest − smallest objects", change, "points")
         words.append(direction(effect))
         effects.append(effect)
+        values.append(list(change))
         listed = ", ".join(f"{a}–{b} px {gain:+.1f}" for (a, b), gain in gains.mean().items())
         parts.append(f"{word}: {listed}; {effect.name} {text(effect)}")
-    return outcome(combined(words), "; ".join(parts), effects, list(change))
+    return outcome(combined(words), "; ".join(parts), effects, values[0])

@@ -117,6 +117,8 @@ class RecordedScores(Scores):
     def effect(self, better: Variant, worse: Variant, name: str = "miou") -> Effect:
         """As in :class:`Scores`, with the bootstrap over images and the keys of the records."""
         plain = super().effect(better, worse, name)
+        _, *unpaired = statistics.welch(self.by_seed(better, name), self.by_seed(worse, name))
+        plain = replace(plain, welch=tuple(unpaired))
         keys = (*self.keys.get(better, ()), *self.keys.get(worse, ()))
         if name != "miou" or plain.n < statistics.LEAST_SEEDS:
             return replace(plain, keys=keys)

@@ -32,6 +32,7 @@ class Effect:
         unit: ``points``, ``px`` or ``ratio``.
         p: of the two-sided paired t test.
         boot_low, boot_high: 95 % interval of the mean over resampled validation images, or None.
+        welch: the unpaired 95 % interval, or None.
         keys: of the records that it was computed from.
     """
 
@@ -45,6 +46,7 @@ class Effect:
     p: float = nan
     boot_low: float | None = None
     boot_high: float | None = None
+    welch: tuple[float, float] | None = None
     keys: tuple[str, ...] = ()
 
 

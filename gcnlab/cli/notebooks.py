@@ -1,7 +1,6 @@
 """``notebooks``: train what they need, execute them, and write the report."""
 
 import argparse
-from pathlib import Path
 
 from gcnlab.cli.ending import DONE
 from gcnlab.cli.names import TABLES
@@ -18,7 +17,8 @@ def act(options: argparse.Namespace) -> int:
         chosen = notebooks.pick(options.only)
     except UserError as error:
         raise UserError(f"--only: {error}") from None
-    _train(session, chosen)
+    tables = [table for path in chosen for table in notebooks.trained_tables(path)]
+    _train(session, tables)
     parameters = {
         "profile": session.profile.name,
         "seeds": options.seeds,
@@ -32,21 +32,21 @@ def act(options: argparse.Namespace) -> int:
         notebooks.execute(notebook, folder / "notebooks", parameters)
     written = page.write(session)
     say(f"\n{session.profile.name}: {session.profile.description}")
-    say(f"{tables_text(session, TABLES)}\n\n{verdicts_text(session)}")
+    trained = [name for name in TABLES if name in tables]
+    say(f"{tables_text(session, trained)}\n\n{verdicts_text(session)}")
     say(f"\nexecuted notebooks: {folder / 'notebooks'}\ntables:             {folder / 'tables'}")
     say(f"open this:          {written}")
     return DONE
 
 
-def _train(session: Session, chosen: list[Path]) -> None:
-    """Train all that ``chosen`` will ask for, together, which fills every core."""
-    tables = [table for notebook in chosen for table in notebooks.trained_tables(notebook)]
+def _train(session: Session, tables: list[str]) -> None:
+    """Train all that the notebooks will ask for, together, which fills every core."""
     runs, store = session.configs(tables), session.store
-    resources.check_writable(store.out)
     try:
         resources.check_present(runs, store)
     except UserError as error:
         raise UserError(f"{error} (nothing was started; --only leaves notebooks out)") from None
+    resources.check_writable(store.out)
     left_out = resources.without_backend(runs)  # their notebook says so
     runs = [run for run in runs if run not in left_out]
     if failures := scheduler.run_all(runs, store, session.jobs, Progress(runs, store)):

@@ -18,7 +18,7 @@ def act(options: argparse.Namespace) -> int:
     if options.json:
         print(table.to_json(orient="records", indent=1, force_ascii=False))
         return DONE
-    for row in table.fillna("not simulated").to_dict("records"):
+    for row in table.astype(object).fillna("not simulated").to_dict("records"):
         number = row.pop("claim")
         print(fill(f"claim {number}: {sentences[number]}", 100))
         for name, value in row.items():

@@ -100,9 +100,9 @@ def qualitative(
         images: (H, W, 3) each.
         predictions: name → one map per image; the last name is compared with the first.
 
-    Raises ValueError for no image: then there is nothing to show, and no empty panel.
+    Raises ValueError for no image or fewer than two models: then there is nothing to compare.
     """
-    if not len(images):
+    if not len(images) or len(predictions) < 2:
         raise ValueError("no examples to show")
     names, classes = list(predictions), len(class_names)
     scores = {
@@ -112,31 +112,34 @@ def qualitative(
     rows = []
     for i, (image, truth) in enumerate(zip(images, truths, strict=True)):
         maps = [predictions[name][i] for name in names]
-        rows.append([image, *map(coloured, [truth, *maps])])
-        if len(names) > 1:
-            rows[-1].append(changes(truth, maps[0], maps[-1]))
+        labels = map(coloured, [truth, *maps])
+        rows.append([image, *labels, changes(truth, maps[0], maps[-1])])
     figure, axes = _grid(rows, legend_lines=2)
     for i, (line, row) in enumerate(zip(axes, rows, strict=True)):
         below = ["", "", *(f"mIoU {scores[name][i]:.0f}" for name in names), ""]
         for ax, picture, text in zip(line, row, below, strict=False):
             _panel(ax, picture, text)
-    titles = ["image", "truth", *names, *[f"{names[-1]} against {names[0]}"] * (len(names) > 1)]
+    titles = ["image", "truth", *names, f"{names[-1]} against {names[0]}"]
     for ax, title in zip(axes[0], titles, strict=True):
         ax.set_title(wrapped(title, 16), size=9, weight="bold")
     handles = _class_patches(
         [*truths, *(m for maps in predictions.values() for m in maps)], class_names
     )
-    if len(names) > 1:
-        handles += [Patch(facecolor=c, edgecolor=GREY, label=kind) for kind, c in CHANGES.items()]
+    handles += [Patch(facecolor=c, edgecolor=GREY, label=kind) for kind, c in CHANGES.items()]
     figure.legend(handles=handles, loc="outside lower center", ncols=6, fontsize=8.5)
-    better = sum(b > a for a, b in zip(scores[names[0]], scores[names[-1]], strict=True))
-    title = f"{names[-1]} scores higher than {names[0]} on {better} of these {len(images)} images."
-    low, high = (f"{100 * share:.0f}" for share in AREA)
     caption = (
         "Validation images, evenly spaced among those of which objects cover "
-        f"{low}–{high} %; one seed. mIoU of the single image in percent; void is white."
+        f"{AREA[0]:.0%} to {AREA[1]:.0%}; one seed. mIoU of the single image in percent; void is "
+        "white."
     )
-    return Chart(figure, title, caption, raster=True)
+    return Chart(figure, _finding(scores), caption, raster=True)
+
+
+def _finding(scores: dict[str, list[float]]) -> str:
+    """On how many images the last model beats the first."""
+    (first, before), *_, (last, after) = scores.items()
+    better = sum(b > a for a, b in zip(before, after, strict=True))
+    return f"{last} scores higher than {first} on {better} of these {len(after)} images."
 
 
 @styled

@@ -30,16 +30,16 @@ def markdown(frame: pd.DataFrame) -> str:
 
 
 def values() -> dict[str, str]:
-    """What can stand between marks, from the committed records of every converged profile.
+    """What can stand between marks, from the committed records of every profile that is evidence.
 
     ``effects`` (the judged effects as a table), ``answer``; for a profile P ``tally.P`` and
     ``claims.P``; and for its claim N ``effect.P.N`` and ``verdict.P.N``.
     """
     from gcnlab.report.session import Session
 
-    names = [p.name for p in PROFILES.values() if p.evidence and p.converged]
-    settings = [verdicts.setting(Session(name)) for name in names]
-    settings = [one for one in settings if any(v.n for v in one.verdicts)] or settings[:1]
+    sessions = [Session(profile.name) for profile in PROFILES.values() if profile.evidence]
+    with_records = [session for session in sessions if session.study_records] or sessions[:1]
+    settings = [verdicts.setting(session) for session in with_records]
     out = {
         "effects": markdown(verdicts.effects_table(settings)),
         "answer": " ".join(verdicts.answer(settings)),

@@ -10,6 +10,7 @@ from textwrap import fill
 
 import numpy as np
 import pandas as pd
+import seaborn
 from matplotlib import colormaps, rc_context
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
@@ -29,7 +30,8 @@ SOURCES = (  # in the order of a frame's sources: the converged study, the quick
     {"color": GREEN, "marker": "o", "markersize": 6, "markerfacecolor": "white"},
 )
 STYLE = (
-    dict.fromkeys(("axes.edgecolor", "xtick.color", "ytick.color"), GREY)
+    seaborn.axes_style("ticks")
+    | dict.fromkeys(("axes.edgecolor", "xtick.color", "ytick.color"), GREY)
     | dict.fromkeys(("axes.labelcolor", "text.color", "xtick.labelcolor", "ytick.labelcolor"), INK)
     | dict.fromkeys(("axes.spines.right", "axes.spines.top", "legend.frameon"), False)
     | {"axes.axisbelow": True, "axes.grid": True, "grid.color": PALE, "axes.titleweight": "bold"}
