@@ -1,4 +1,4 @@
-"""For all tests: one thread, the CPU, drawn data in a temporary folder, and one finished smoke study."""
+"""For all tests: one thread, the CPU, drawn data in a temporary folder, one smoke study."""
 
 import os
 from types import SimpleNamespace
@@ -25,7 +25,7 @@ def surroundings(tmp_path_factory):
 
 @pytest.fixture
 def caught():
-    """``caught(error)`` → its message, after checking that it is one line (the promise of ``UserError``)."""
+    """``caught(error)`` → its message, after checking that it is one line."""
 
     def message(info):
         text = str(info.value)
@@ -66,7 +66,7 @@ def smoke(tmp_path_factory):
 
 @pytest.fixture
 def real_data(pytestconfig):
-    """The folder of the real data: ``$GCNLAB_TEST_DATA`` or ``../shared/data`` beside the repository."""
+    """The real data: ``$GCNLAB_TEST_DATA`` or ``../shared/data`` beside the repository."""
     folder = os.environ.get("GCNLAB_TEST_DATA") or pytestconfig.rootpath.parent / "shared" / "data"
     folder = pytestconfig.rootpath / folder
     if not (folder / "VOCdevkit").is_dir():

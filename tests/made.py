@@ -28,7 +28,7 @@ def _start(run):
 
 
 def _segmentation(run, miou, boundary, internal):
-    """Metrics and counts: of each class ``hits`` pixels are right, the others taken for the next class."""
+    """Metrics and counts: of each class some pixels are right, the others taken for the next."""
     names = run.data.class_names
     share = 2 * miou / (1 + miou)  # hits = share · pixels gives IoU = share / (2 − share)
     hits = [round(PIXELS * min(1, share * (1 + e))) for e in (-0.01, 0.01, -0.005, 0.005)]
@@ -89,8 +89,7 @@ def made(
         record["counts"]["training_confusion"] = record["counts"]["confusion"]
         record["kernel"] = None
     if isinstance(run, Evaluation | CrfEvaluation):
-        for name in ("training_miou",):
-            record["metrics"].pop(name)
+        record["metrics"].pop("training_miou")
         record["counts"].pop("training_confusion")
         record.pop("kernel")
         record |= {"history": [], "weights": None}
@@ -111,12 +110,12 @@ def study(scores, seeds=range(6), profile=SYNTHETIC, own=0.3, shared=2.0):
     variants together by up to ``shared`` points, and each by up to ``own`` points of its own.
     """
     records = []
-    for place, (variant, values) in enumerate(scores.items()):
+    for number, (variant, values) in enumerate(scores.items()):
         values = values if isinstance(values, tuple) else (values, 70, 90)
         for seed in seeds:
             luck = shared * ((seed * 3) % 7 - 3) / 3
-            shifts = [own * ((seed * 5 + 2 * place + i) % 7 - 3) / 3 for i in range(3)]
-            shifted = [(value + luck * (i == 0) + shift) / 100
-                       for i, (value, shift) in enumerate(zip(values, shifts, strict=True))]  # fmt: skip
+            shifts = [own * ((seed * 5 + 2 * number + i) % 7 - 3) / 3 for i in range(3)]
+            shifts[0] += luck
+            shifted = [(value + shift) / 100 for value, shift in zip(values, shifts, strict=True)]
             records.append(made(variant.config(profile, seed), *shifted))
     return records

@@ -1,4 +1,4 @@
-"""Verdicts from made-up records: every word, missing and diverged runs, and what a verdict carries."""
+"""Verdicts from made-up records: every word, missing and diverged runs, what they carry."""
 
 import numpy as np
 import pytest
@@ -115,7 +115,8 @@ def test_smoke_is_never_evidence_and_records_of_another_profile_are_not_this_one
 def test_claim_11_pairs_by_seed_where_sets_of_seeds_differ():
     """The old rule cut longer lists and paired by place."""
     on = [(Variant(head, k, refine=refine, backbone=b), gain)
-          for head, k, refine, gains in (("conv1x1", None, False, (0, 5)), ("gcn", 15, True, (10, 11)))
+          for head, k, refine, gains in (("conv1x1", None, False, (0, 5)),
+                                         ("gcn", 15, True, (10, 11)))
           for b, gain in zip((RESNET, RESNET_GCN), gains, strict=True)]  # fmt: skip
     luck = {0: 0, 1: 7, 2: -6, 3: 3, 4: -2, 5: 5}
     seeds = [(5, 3, 1, 0), (0, 1, 3, 4), (0, 1, 2, 3), (3, 1, 0)]

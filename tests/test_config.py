@@ -1,4 +1,4 @@
-"""A run as data: JSON and back for every run of every profile, refusals, and defaults that never change."""
+"""A run as data: JSON and back for every run, refusals, and defaults that never change."""
 
 import json
 from dataclasses import MISSING, fields, replace
@@ -72,8 +72,10 @@ def test_an_unknown_field_kind_or_value_is_refused(path, change, caught):
     caught(info)
 
 
-@pytest.mark.parametrize("path", [("kind",), ("start",), ("crf", "backend"), ("start", "start", "schedule"),
-                                  ("start", "start", "data", "name")])  # fmt: skip
+@pytest.mark.parametrize("path", [
+    ("kind",), ("start",), ("crf", "backend"), ("start", "start", "schedule"),
+    ("start", "start", "data", "name"),
+])  # fmt: skip
 def test_a_missing_field_without_default_is_refused(path, caught):
     config = to_json(CRF_RUN)
     del at(config, *path[:-1])[path[-1]]
@@ -110,7 +112,7 @@ def test_what_is_no_config_is_refused(config, caught):
     ],
 )  # fmt: skip
 def test_defaults_never_change(kind, expected):
-    """Keys leave defaults out: a changed one would give two experiments one key. Add a field instead."""
+    """Keys leave defaults out: a changed one gives two experiments one key. Add a field."""
     found = {f.name: f.default for f in fields(kind) if f.default is not MISSING}
     assert found == expected
 

@@ -9,6 +9,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -222,7 +223,7 @@ def test_stages_start_from_each_other_and_what_follows_them_keeps_probabilities(
     while chain[-1].start:
         chain.append(chain[-1].start)
     assert len(chain) == 4, "three stages and the pre-training"
-    for run, start in zip(chain, chain[1:], strict=False):
+    for run, start in pairwise(chain):
         assert store.record(run)["identity"]["start"] == store.record(start)["weights"]
     kept = sorted(store.output(evaluation).rglob("*.npy"))
     counts = store.record(evaluation)["images"]

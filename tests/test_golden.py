@@ -1,4 +1,4 @@
-"""Runs whose results are known, on every path: a change of training or metrics needs another version.
+"""Runs whose results are known, on every path: a change needs another version.
 
 If one of these fails after an intended change, raise ``TRAINING_VERSION`` (losses) or
 ``EVALUATION_VERSION`` (scores) and print the new numbers: ``python tests/test_golden.py``.
@@ -72,7 +72,7 @@ SCORES = {  # EVALUATION_VERSION → scores
 
 
 def drawn():
-    """Images (24, 3, 40, 40) of noisy blocks, their label maps with some void, and a class of each."""
+    """Images (24, 3, 40, 40) of noisy blocks, label maps with some void, a class of each."""
     generator = torch.Generator().manual_seed(0)
     coarse = torch.randint(0, CLASSES, (COUNT, 1, 5, 5), generator=generator).float()
     labels = F.interpolate(coarse, size=(SIDE, SIDE))[:, 0].to(torch.uint8)

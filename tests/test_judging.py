@@ -1,13 +1,9 @@
-"""Each kind of test on made-up scores: every word it can say, and that it cannot be moved the wrong way."""
+"""Each kind of test on made-up scores: every word, and that none moves the wrong way."""
 
 import numpy as np
 import pytest
 
-from gcnlab.analysis.judging import (
-    CONTRADICTED,
-    INCONCLUSIVE,
-    NOT_ENOUGH,
-    SUPPORTED,
+from gcnlab.analysis.comparisons import (
     Better,
     Each,
     MoreIn,
@@ -16,6 +12,12 @@ from gcnlab.analysis.judging import (
     Rises,
     SmallerGain,
     Within,
+)
+from gcnlab.analysis.judging import (
+    CONTRADICTED,
+    INCONCLUSIVE,
+    NOT_ENOUGH,
+    SUPPORTED,
     equivalence,
     text,
 )
@@ -40,12 +42,12 @@ SMALLER = SmallerGain((GCN[15], CONV[9]), (GCN[7], CONV[7]))
 
 
 def scores_of(test, means, seeds=6, luck=3.0):
-    """Scores with the means given in the order of ``test.needs()``; seeds move all variants together."""
+    """Scores with these means, in the order of ``test.needs()``; seeds move all together."""
     needs = test.needs()
     assert len(means) == len(needs)
     values = {}
-    for place, (need, mean) in enumerate(zip(needs, means, strict=True)):
-        own = np.roll(NOISE, place)
+    for number, (need, mean) in enumerate(zip(needs, means, strict=True)):
+        own = np.roll(NOISE, number)
         values[need] = {s: mean + luck * ((2 * s) % 5 - 2) + own[s % 6] for s in range(seeds)}
     return Scores(values)
 
@@ -122,12 +124,12 @@ def test_fewer_than_three_seeds_decide_nothing(test, seeds):
 
 @pytest.mark.parametrize("test", CLEAR, ids=lambda test: type(test).__name__)
 def test_seeds_that_only_one_side_has_change_nothing(test):
-    """Three seeds in common of unequal sets: the verdict is that of those three, by their numbers."""
+    """Three seeds in common of unequal sets: the verdict is that of those three."""
     whole = scores_of(test, CLEAR[test], seeds=3)
     longer = scores_of(test, CLEAR[test], seeds=6)
     values = {
-        need: {s: v for s, v in longer.by_seed(*need).items() if s < 3 or s % 3 == place}
-        for place, need in enumerate(test.needs()[:3])
+        need: {s: v for s, v in longer.by_seed(*need).items() if s < 3 or s % 3 == number}
+        for number, need in enumerate(test.needs()[:3])
     } | {need: whole.by_seed(*need) for need in test.needs()[3:]}
     shuffled = {need: dict(reversed(seeds.items())) for need, seeds in values.items()}
     assert any(len(seeds) > 3 for seeds in shuffled.values())

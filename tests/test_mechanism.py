@@ -16,11 +16,12 @@ EDGES = [4, 12, 20, 30, 41, 65]
 
 
 def field(k, seed, sides=(10, 40), gains=(0, 0, 0, 0, 0), sizes=(9, 50)):
-    """A measurement of the baseline (k = 1) or of GCN: two objects, scores 0.5 plus gains by size bin."""
+    """A measurement of the baseline (k = 1) or of GCN; scores are 0.5 plus gains by size bin."""
     run = (Variant("conv1x1") if k == 1 else Variant("gcn", k)).config(SYNTHETIC, seed)
     objects = [
-        {"image": "2008_000001", "instance": i + 1, "bin": int(np.searchsorted(EDGES, size, "right")) - 1,
-         "size": size, "valid50": sides[0], "valid95": sides[1], "effective50": 1, "effective95": 2}
+        {"image": "2008_000001", "instance": i + 1, "size": size,
+         "bin": int(np.searchsorted(EDGES, size, "right")) - 1,
+         "valid50": sides[0], "valid95": sides[1], "effective50": 1, "effective95": 2}
         for i, size in enumerate(sizes)
     ]  # fmt: skip
     scores = [None if gain is None else 0.5 + gain for gain in gains]
@@ -55,10 +56,11 @@ def test_claim_13_wants_one_and_a_half_times_the_side_at_both_shares(sides, expe
 
 
 @pytest.mark.parametrize(("sides", "expected"), [
-    ([(20, 60), (20, 58), (20, 62), (20, 50)], SUPPORTED), ([(20, 40)] * 3 + [(20, 45)], NOT_ENOUGH),
+    ([(20, 60), (20, 58), (20, 62), (20, 50)], SUPPORTED),
+    ([(20, 40)] * 3 + [(20, 45)], NOT_ENOUGH),
 ])  # fmt: skip
 def test_claim_21_counts_large_objects_that_the_field_covers(sides, expected):
-    """All of GCN's fields of 50 pixels and more cover the object of 50, none of the baseline's does."""
+    """GCN's fields of 50 pixels and more cover the object of 50, the baseline's do not."""
     sizes = {SUPPORTED: (9, 50, 55), NOT_ENOUGH: (9, 50)}[expected]
     fields = [field(1, s, (10, 38 + 14 * (s == 0)), sizes=sizes) for s in range(4)]
     fields += [field(15, s, side, sizes=sizes) for s, side in enumerate(sides)]
@@ -155,5 +157,5 @@ def test_intervals_of_ablations_are_those_of_the_paired_t_test():
     ]
     assert f"[{low:+.1f}, {high:+.1f}]" in shown.replace("−", "-")
     assert len(frame) == len(records) and frame["gcn_share"].notna().all()
-    assert {name: len(curves) for name, curves in dense_kernel.spectra(SYNTHETIC, records).items()} == {
-        "trivial convolution": 4, "GCN": 4}  # fmt: skip
+    spectra = dense_kernel.spectra(SYNTHETIC, records)
+    assert {name: len(c) for name, c in spectra.items()} == {"trivial convolution": 4, "GCN": 4}

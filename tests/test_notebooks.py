@@ -24,6 +24,7 @@ DEFAULTS = {
 }
 MACHINE_PATH = re.compile(r"(?<![\w.])/(home|root|work|tmp|Users|var)/\w")
 LONGEST = 25  # lines of a cell
+DRAWN = {"shapes-tiny", "streets-tiny"}  # by us, and in a moment
 
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS.values(), ids=list(NOTEBOOKS))
 
@@ -104,7 +105,8 @@ def test_trains_only_if_told_to(path):
 @each_notebook
 def test_photographs_are_never_shown(path):
     """Executed notebooks are published; only images that we drew may be in them."""
-    showing = {"qualitative", "samples", "examples", "figure3", "explore"}
+    showing = {"qualitative", "examples", "figure3", "explore"}
+    assert set(re.findall(r'DataSpec\("([^"]+)"', "\n".join(sources(path, "code")))) <= DRAWN
     for name, guards in guarded_calls(path):
         assert name not in showing or re.search("synthetic|can_show", " ".join(guards)), name
 

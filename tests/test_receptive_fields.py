@@ -1,4 +1,4 @@
-"""Receptive fields as records: measured once, of named objects, stale when weights or metrics change."""
+"""Receptive fields as records: measured once, of named objects, stale when weights change."""
 
 import shutil
 

@@ -1,4 +1,4 @@
-"""What runs need is found missing before any work: data, weights, room, a folder to write, a CRF."""
+"""What runs need is found missing before any work: data, weights, room, a folder, a CRF."""
 
 import shutil
 from collections import namedtuple

@@ -1,4 +1,4 @@
-"""The registered rules: one for each claim, fixed by a digest, with enough power and few false alarms."""
+"""The registered rules: one for each claim, fixed by a digest, with power and few false alarms."""
 
 from dataclasses import replace
 from math import sqrt
@@ -7,7 +7,7 @@ import pytest
 
 from gcnlab import paper
 from gcnlab.analysis import power, rules
-from gcnlab.analysis.judging import Better
+from gcnlab.analysis.comparisons import Better
 from gcnlab.analysis.power import FALSE_ALARMS, LEAST_POWER, registered, simulate
 from gcnlab.analysis.rules import RULES, Rule, rule_for, rules_digest
 from gcnlab.analysis.scores import published_scores

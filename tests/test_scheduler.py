@@ -50,7 +50,7 @@ def test_no_run_is_planned_twice_and_starts_come_first(tmp_path):
 
 
 def test_a_run_is_handed_out_once_its_start_is_there_and_never_after_a_failure():
-    """A staged training beside a run that needs nothing: none waits without need or starts too early."""
+    """A staged training beside a run that needs nothing: none waits in vain or starts early."""
     stages = [BASE]
     for label in ("b", "c"):
         stages.append(replace(stages[-1], start=stages[-1], label=label))

@@ -70,7 +70,7 @@ def test_a_record_of_another_config_is_stale():
 
 @pytest.mark.parametrize("part", ["data", "device", "precision", "threads"])
 def test_no_cell_mixes_two_states(part):
-    """Of two states of the data the newest counts, of two kinds of arithmetic the more frequent one."""
+    """Of two states of the data the newest counts, of two arithmetics the more frequent."""
     configs = [GCN.config(SYNTHETIC, seed) for seed in range(3)]
     old = [record for config in configs for record in with_start(config)]
     other = {"threads": 2}.get(part, "other")

@@ -1,4 +1,4 @@
-"""The key: what changes a run's numbers changes it, and nothing else; weights are named by their content."""
+"""The key: what changes a run's numbers changes it, nothing else; weights go by content."""
 
 import shutil
 from dataclasses import replace
@@ -92,8 +92,9 @@ def test_a_run_is_named_by_the_weights_that_it_starts_from_not_by_their_config(s
 
 def test_the_digest_is_of_names_shapes_types_and_values():
     state = {"a": torch.arange(6.0), "b": torch.zeros(2, dtype=torch.int64)}
-    others = [{"a": state["a"].view(2, 3), "b": state["b"]}, {"c": state["a"], "b": state["b"]},
-              {"a": state["a"] + 1e-6, "b": state["b"]}, {"a": state["a"], "b": state["b"].int()}]  # fmt: skip
+    changes = ({"a": state["a"].view(2, 3)}, {"c": state["a"]}, {"a": state["a"] + 1e-6},
+               {"b": state["b"].int()})  # fmt: skip
+    others = [state | change for change in changes]
     digests = {weights_digest(one) for one in (state, *others)}
     assert len(digests) == 5
     image = torch.rand(1, 2, 3, 4)

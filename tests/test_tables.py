@@ -1,4 +1,4 @@
-"""Paper table ↔ runs ↔ records: every printed score has one run, and every record lands in its own cells."""
+"""Paper table ↔ runs ↔ records: every printed score has one run, every record its own cells."""
 
 from itertools import pairwise
 
@@ -42,7 +42,7 @@ def config_of(cell, profile):
 @every_profile
 @every_table
 def test_every_printed_score_has_its_run(profile, table):
-    """Each run gets a score of its own; each cell must show the score of the run that it stands for."""
+    """Each run gets a score of its own; each cell must show that of its run."""
     runs = table_configs([table], profile, [0])
     score = {run: (i + 20) / 100 for i, run in enumerate(runs)}
     records = [made(run, s, s + 0.2, s + 0.4) for run, s in score.items()]

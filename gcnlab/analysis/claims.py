@@ -53,8 +53,8 @@ def judge(
 ) -> list[Verdict]:
     """A verdict on every claim (or those of ``ids``) from the records of one profile.
 
-    ``fields``: measurements of receptive fields. A profile whose numbers are never evidence decides only
-    what is counted.
+    ``fields``: measurements of receptive fields. A profile whose numbers are never evidence decides
+    only what is counted.
     """
     scores = RecordedScores(profile, records, fields)
     claims = {claim["id"]: claim for claim in paper.claims()}
@@ -103,7 +103,8 @@ def effects(
 
 
 def verdict_frame(verdicts: Sequence[Verdict]) -> pd.DataFrame:
-    """Verdicts for reading: claim, what the paper says, verdict, statement, n, what was detectable."""
+    """Verdicts for reading: claim, what the paper says, verdict, statement, n, what was
+    detectable."""
     rows = [
         {
             "claim": v.id,

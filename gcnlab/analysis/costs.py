@@ -27,14 +27,17 @@ def exact_parameters(head: str, k: int | None, m_ratio: float | None) -> int:
 
 
 def exact_multiply_adds(head: str, k: int | None, m_ratio: float | None) -> int:
-    """Multiply-adds of one head at the paper's size: 2048 → 21 on a 16×16 map (a 512-pixel image)."""
+    """Multiply-adds of one head at the paper's size: 2048 → 21 on a 16×16 map (a 512-pixel
+    image)."""
     return count_multiply_adds(_paper_head(head, k, m_ratio), (1, PAPER_CHANNELS, 16, 16))
 
 
 def complexity() -> pd.DataFrame:
-    """Parameters and multiply-adds of every head in the tables, with the published count where there is one.
+    """Parameters and multiply-adds of every head in the tables, with the published count where
+    there is one.
 
-    Columns: variant, head, k, m, parameters, published_k (thousands, nan if not published), multiply_adds.
+    Columns: variant, head, k, m, parameters, published_k (thousands, nan if not published),
+        multiply_adds.
     """
     rows: dict[tuple, dict[str, Any]] = {}
     for table in ("1", "2", "3", "4"):
@@ -52,7 +55,7 @@ def complexity() -> pd.DataFrame:
     for (head, k, m_ratio), known in rows.items():
         m = round((m_ratio or 1) * PAPER_CHANNELS) if head == "stack" else None
         name = " ".join(p for p in (head, f"k={k}" if k else "", f"m={m}" if m else "") if p)
-        counts = {"parameters": exact_parameters(head, k, m_ratio), "published_k": known["published_k"],
+        counts = {"parameters": exact_parameters(head, k, m_ratio), **known,
                   "multiply_adds": exact_multiply_adds(head, k, m_ratio)}  # fmt: skip
         out.append({"variant": name, "head": head, "k": k, "m": m, **counts})
     return pd.DataFrame(out).astype({"k": "Int64", "m": "Int64"})
@@ -63,13 +66,15 @@ PAPER_PAIR = dict(zip(BACKBONES, ("resnet50_v1", "resnet50_gcn"), strict=True))
 
 def architecture(pair: tuple[str, str] = tuple(PAPER_PAIR.values()), side: int = 224,
                  classes: int = 1000) -> pd.DataFrame:  # fmt: skip
-    """Table 11 read off built modules: one row per component, for each backbone its layers and costs.
+    """Table 11 read off built modules: one row per component, for each backbone its layers and
+    costs.
 
     Args:
         pair: names of a ResNet backbone and of its GCN form.
         side, classes: of the classifier's input and output.
 
-    Columns: for each of :data:`BACKBONES` (title, layers | output size | parameters | multiply-adds).
+    Columns: for each of :data:`BACKBONES` (title, layers | output size | parameters |
+        multiply-adds).
     """
     columns: dict[tuple[str, str], list[Any]] = {}
     for title, name in zip(BACKBONES, pair, strict=True):
@@ -96,8 +101,8 @@ def architecture(pair: tuple[str, str] = tuple(PAPER_PAIR.values()), side: int =
 
 @cache
 def backbone_costs() -> list[tuple[int, int]]:
-    """(parameters with batch norm and classifier, multiply-adds of the convolutions at 224×224) of ResNet50 and
-    ResNet50-GCN, as built."""
+    """(parameters with batch norm and classifier, multiply-adds of the convolutions at 224×224) of
+    ResNet50 and ResNet50-GCN, as built."""
     built = architecture()
     rows = (("whole network", "parameters"), ("convolutions", "multiply-adds"))
     return [tuple(int(built[title].loc[row]) for row in rows) for title in BACKBONES]

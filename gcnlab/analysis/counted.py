@@ -29,8 +29,8 @@ class FewerParameters(_Counted):
         heads = (("gcn", None), ("conv", None), ("stack", self.thinnest))
         gcn, conv, stack = (exact_parameters(head, self.k, ratio) for head, ratio in heads)
         return Outcome(_word(gcn < min(conv, stack)), (
-            f"weights at 2048 → 21, k = {self.k}: GCN {gcn:,}, trivial convolution {conv:,}, thinnest stack of "
-            f"Table 4 {stack:,}"
+            f"weights at 2048 → 21, k = {self.k}: GCN {gcn:,}, trivial convolution {conv:,}, "
+            f"thinnest stack of Table 4 {stack:,}"
         ))  # fmt: skip
 
 
@@ -44,9 +44,10 @@ class SimilarCost(_Counted):
         resnet, gcn = backbone_costs()
         ratios = [gcn[i] / resnet[i] for i in range(2)]
         return Outcome(_word(all(abs(ratio - 1) <= self.limit for ratio in ratios)), (
-            f"parameters {gcn[0] / 1e6:.2f} M against {resnet[0] / 1e6:.2f} M (ratio {ratios[0]:.2f}), "
-            f"multiply-adds of convolutions {gcn[1] / 1e6:,.0f} M against {resnet[1] / 1e6:,.0f} M (ratio "
-            f"{ratios[1]:.2f}), published 3700 M for both; similar means within {100 * self.limit:.0f} %"
+            f"parameters {gcn[0] / 1e6:.2f} M against {resnet[0] / 1e6:.2f} M (ratio "
+            f"{ratios[0]:.2f}), multiply-adds of convolutions {gcn[1] / 1e6:,.0f} M against "
+            f"{resnet[1] / 1e6:,.0f} M (ratio {ratios[1]:.2f}), published 3700 M for both; similar "
+            f"means within {100 * self.limit:.0f} %"
         ))  # fmt: skip
 
 

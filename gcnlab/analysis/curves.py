@@ -10,8 +10,8 @@ from gcnlab.experiments.profiles import Profile
 from gcnlab.experiments.records import Record
 from gcnlab.experiments.variants import Variant
 
-FAMILIES = {None: "classifier", "conv1x1": "1×1 baseline", "gcn": "GCN", "conv": "trivial convolution",
-            "stack": "stack of 3×3"}  # fmt: skip
+FAMILIES = {None: "classifier", "conv1x1": "1×1 baseline", "gcn": "GCN",
+            "conv": "trivial convolution", "stack": "stack of 3×3"}  # fmt: skip
 STILL_RISING = 1.0  # points of mIoU over the last fifth of the training
 
 
@@ -31,8 +31,8 @@ def learning_curves(profile: Profile, records: Sequence[Record]) -> pd.DataFrame
             own = what | {"seed": seed_of(record), "diverged": is_diverged(record)}
             rows += [own | {"step": p["step"], "loss": p["loss"], "miou": percent(p.get("miou"))}
                      for p in record["history"]]  # fmt: skip
-    columns = ["variant", "title", "family", "head", "k", "m_ratio", "refine", "seed", "step", "loss",
-               "miou", "diverged"]  # fmt: skip
+    columns = ["variant", "title", "family", "head", "k", "m_ratio", "refine", "seed", "step",
+               "loss", "miou", "diverged"]  # fmt: skip
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -51,7 +51,8 @@ def last_rise(record: Record) -> float:
 
 
 def still_rising(profile: Profile, records: Sequence[Record], variants: Iterable[Variant]) -> bool:
-    """Whether the mean curve of any of ``variants`` rises by more than a point over its last fifth."""
+    """Whether the mean curve of any of ``variants`` rises by more than a point over its last
+    fifth."""
     for group in by_variant(profile, records, variants).values():
         rises = [last_rise(record) for record in group if not is_diverged(record)]
         rises = [rise for rise in rises if rise == rise]
@@ -61,7 +62,8 @@ def still_rising(profile: Profile, records: Sequence[Record], variants: Iterable
 
 
 def steps_to(curves: pd.DataFrame, miou: float) -> pd.Series:
-    """Mean over seeds of the first step at which each variant reaches ``miou``; nan if a seed never does."""
+    """Mean over seeds of the first step at which each variant reaches ``miou``; nan if a seed never
+    does."""
     reached = curves[curves["miou"] >= miou].groupby(["title", "seed"])["step"].min()
     whole = curves.groupby(["title", "seed"]).size().index
     return reached.reindex(whole).groupby("title").mean(numeric_only=True)

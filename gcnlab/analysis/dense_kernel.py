@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from gcnlab.analysis import statistics
 from gcnlab.analysis.judging import (
     CONTRADICTED,
     INCONCLUSIVE,
@@ -21,7 +20,7 @@ from gcnlab.analysis.judging import (
     text,
 )
 from gcnlab.analysis.selection import is_diverged, metric, run_of
-from gcnlab.analysis.statistics import Effect
+from gcnlab.analysis.statistics import effect_of
 from gcnlab.experiments.ablations import ABLATIONS, KS, LARGEST, LOW_DATA_KS, Ablation
 from gcnlab.experiments.profiles import Profile
 from gcnlab.experiments.records import Record
@@ -43,8 +42,8 @@ def by_ablation(profile: Profile, records: Sequence[Record]) -> dict[Ablation, d
 
 
 def frame(profile: Profile, records: Sequence[Record]) -> pd.DataFrame:
-    """One row per ablation and seed: head, k, low_data, start, scaled, seed, scores in percent, and of a
-    trivial convolution the share of its kernel that a GCN can express, with that of noise."""
+    """One row per ablation and seed: head, k, low_data, start, scaled, seed, scores in percent, and
+    of a trivial convolution the share of its kernel that a GCN can express, with that of noise."""
     rows = []
     for ablation, group in by_ablation(profile, records).items():
         for seed, record in group.items():
@@ -74,34 +73,31 @@ def spectra(profile: Profile, records: Sequence[Record]) -> dict[str, list[NDArr
 def questions() -> list[tuple[str, Ablation, Ablation]]:
     """What is asked: (question, ablation, what it is compared with)."""
     conv, gcn = Ablation("conv", LARGEST), Ablation("gcn", LARGEST)
-    initialised = replace(conv, start="gcn")
+    initialised, longer = (replace(conv, start=start) for start in ("gcn", "conv"))
     low = {k: Ablation("conv", k, low_data=True) for k in LOW_DATA_KS}
     asked = [
         (f"trivial, k = {k} − 5", Ablation("conv", k), Ablation("conv", 5)) for k in KS if k > 5
     ]
     asked += [(f"trivial, k = {k} − 3, low-data", low[k], low[3]) for k in LOW_DATA_KS if k > 3]
+    from_gcn = "trivial initialised from GCN"
     return [
         *asked,
         (f"trivial − GCN, k = {LARGEST}", conv, gcn),
         (f"trivial − GCN, k = {LARGEST}, low-data", low[LARGEST], replace(gcn, low_data=True)),
-        ("trivial initialised from GCN − that GCN", initialised, gcn),
-        ("trivial initialised from GCN − GCN trained as long", initialised, replace(gcn, start="gcn")),
-        ("trivial initialised from GCN − trivial trained as long", initialised, replace(conv, start="conv")),
-        ("learning rate divided by the growth of the fan-in − plain", replace(conv, scaled="rate"), conv),
-        ("weight decay times the growth of the fan-in − plain", replace(conv, scaled="decay"), conv),
-    ]  # fmt: skip
-
-
-def _effect(name: str, values: NDArray[np.float64]) -> Effect:
-    mean, low, high = statistics.interval(values)
-    return Effect(name, None, mean, low, high, len(values), p=statistics.p_value(values))
+        (f"{from_gcn} − that GCN", initialised, gcn),
+        (f"{from_gcn} − GCN trained as long", initialised, replace(gcn, start="gcn")),
+        (f"{from_gcn} − trivial trained as long", initialised, longer),
+        ("learning rate over the fan-in's growth − plain", replace(conv, scaled="rate"), conv),
+        ("weight decay times the fan-in's growth − plain", replace(conv, scaled="decay"), conv),
+    ]
 
 
 def findings(profile: Profile, records: Sequence[Record]) -> pd.DataFrame:
     """One row per question: what came out, its cause, and the differences within seeds.
 
-    A clear difference on validation images comes from fit, from generalisation (what validation changes
-    beyond the training images) or from both: from what differs clearly in the same direction.
+    A clear difference on validation images comes from fit, from generalisation (what validation
+    changes beyond the training images) or from both: from what differs clearly in the same
+    direction.
     """
     groups, rows = by_ablation(profile, records), {}
     for question, one, other in questions():
@@ -114,7 +110,7 @@ def findings(profile: Profile, records: Sequence[Record]) -> pd.DataFrame:
             np.array([metric(a[s], name) - metric(b[s], name) for s in seeds])
             for name in ("miou", "training_miou")
         )
-        parts = [_effect(question, v) for v in (validation, fit, validation - fit)]
+        parts = [effect_of(question, v) for v in (validation, fit, validation - fit)]
         clear = [direction(part) for part in parts]
         causes = [c for c, word in zip(CAUSES, clear[1:], strict=True) if word == clear[0]]
         decided = clear[0] in (SUPPORTED, CONTRADICTED)

@@ -1,19 +1,16 @@
-"""The kinds of test that rules are made of: scores in, verdict with its effects out.
+"""From an interval to a word: supported, contradicted, inconclusive, not enough runs, not run.
 
-Each test is a frozen dataclass with ``judge(scores) -> Outcome`` and ``needs() -> (variant, metric)
-pairs`` for its simulation. *Supported* and *contradicted* each have a level of 2.5 %, that is a
-two-sided 5 %; where a single part can contradict the whole, the parts share another 1 %.
+*Supported* and *contradicted* each have a level of 2.5 %, that is a two-sided 5 %; where a single
+part can contradict the whole, the parts share another 1 %.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from itertools import pairwise
+from collections.abc import Sequence
+from dataclasses import dataclass
 from math import isnan
 
 import numpy as np
 
 from gcnlab.analysis import statistics
-from gcnlab.analysis.scores import Scores, published_scores
 from gcnlab.analysis.statistics import LEAST_SEEDS, Effect
 from gcnlab.experiments.variants import Variant
 
@@ -30,7 +27,8 @@ class Outcome:
     """What a test says.
 
     Args:
-        detectable: the smallest effect (in the unit of the first effect) that would have been found.
+        detectable: the smallest effect (in the unit of the first effect) that would have been
+            found.
         needed: seeds that would decide, if the published effect (or the observed one) is the truth.
     """
 
@@ -78,220 +76,9 @@ def outcome(
     return Outcome(verdict, statement, tuple(effects), n, detectable, needed)
 
 
-def _of_values(name: str, values: Sequence[float], published: float | None,
-               parts: Sequence[Effect], unit: str = "points") -> Effect:  # fmt: skip
-    """The effect of ``values``, which were computed from the records of ``parts``."""
-    mean, low, high = statistics.interval(values)
-    keys = tuple(dict.fromkeys(key for part in parts for key in part.keys))
-    p = statistics.p_value(values)
-    return Effect(name, published, mean, low, high, len(values), unit, p, keys=keys)
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    return None if None in values else float(np.mean(values))
-
-
-def _significantly_worse(values: Sequence[Sequence[float]]) -> list[bool]:
+def significantly_worse(values: Sequence[Sequence[float]]) -> list[bool]:
     """Which of several paired differences are below 0, by Holm's procedure."""
     return statistics.holm([statistics.p_value(v, "less") for v in values], PART_ALPHA)
-
-
-@dataclass(frozen=True)
-class Rises:
-    """Scores rise along ``variants``: Page's test with seeds as blocks.
-
-    Contradicted if they fall by the same test, or if any single step goes down (Holm over the steps).
-    """
-
-    variants: tuple[Variant, ...]
-    metric: str = "miou"
-
-    def needs(self) -> list[Need]:
-        return [(variant, self.metric) for variant in self.variants]
-
-    def judge(self, scores: Scores) -> Outcome:
-        by_seed = [scores.by_seed(variant, self.metric) for variant in self.variants]
-        seeds = sorted(set.intersection(*(set(s) for s in by_seed)))
-        steps = [scores.effect(b, a, self.metric) for a, b in pairwise(self.variants)]
-        whole = scores.effect(self.variants[-1], self.variants[0], self.metric)
-        table = np.array([[s[seed] for s in by_seed] for seed in seeds])
-        lowest = min(steps, key=lambda step: step.mean)
-        statement = f"{whole.name} {text(whole)}; smallest step {lowest.name} {text(lowest)}"
-        if len(seeds) < LEAST_SEEDS:
-            return outcome(NOT_ENOUGH, statement, [whole, *steps], seeds)
-        rising, falling = statistics.page_trend(table)
-        down = _significantly_worse([table[:, i + 1] - table[:, i] for i in range(len(steps))])
-        if falling < ALPHA or any(down):
-            verdict = CONTRADICTED
-        else:
-            verdict = SUPPORTED if rising < ALPHA else INCONCLUSIVE
-        statement += f"; Page's test for a rise: p = {rising:.2g}"
-        return outcome(verdict, statement, [whole, *steps], table[:, -1] - table[:, 0])
-
-
-@dataclass(frozen=True)
-class Better:
-    """The mean difference over ``pairs`` is positive, within seeds.
-
-    Contradicted if it is negative, or if any single pair is (Holm over the pairs). ``title`` names the mean
-    of several pairs.
-    """
-
-    pairs: tuple[Pair, ...]
-    title: str = ""
-    metric: str = "miou"
-    unit: str = "points"
-
-    def needs(self) -> list[Need]:
-        return list(dict.fromkeys((v, self.metric) for pair in self.pairs for v in pair))
-
-    def judge(self, scores: Scores) -> Outcome:
-        pairs = [pair for pair in self.pairs if all(map(scores.exists, pair))]
-        effects = [replace(scores.effect(*pair, self.metric), unit=self.unit) for pair in pairs]
-        by_pair = [self._by_seed(scores, pair) for pair in pairs]
-        seeds = sorted(set.intersection(*(set(values) for values in by_pair)))
-        means = [float(np.mean([values[seed] for values in by_pair])) for seed in seeds]
-        whole, worse = effects[0], [False]
-        if len(pairs) > 1:
-            worse = _significantly_worse([list(values.values()) for values in by_pair])
-            published = _mean([effect.published for effect in effects])
-            whole = _of_values(self.title, means, published, effects, self.unit)
-            effects = [whole, *effects]
-        verdict = CONTRADICTED if any(worse) else direction(whole)
-        statement = "; ".join(f"{effect.name} {text(effect)}" for effect in effects)
-        return outcome(verdict, statement, effects, means)
-
-    def _by_seed(self, scores: Scores, pair: Pair) -> Mapping[int, float]:
-        better, worse = (scores.by_seed(variant, self.metric) for variant in pair)
-        return {seed: better[seed] - worse[seed] for seed in better.keys() & worse.keys()}
-
-
-@dataclass(frozen=True)
-class Each:
-    """Every one of ``tests`` is supported; contradicted if their mean is, or any single pair."""
-
-    tests: tuple[Better, ...]
-
-    def needs(self) -> list[Need]:
-        return list(dict.fromkeys(need for test in self.tests for need in test.needs()))
-
-    def judge(self, scores: Scores) -> Outcome:
-        outcomes = [test.judge(scores) for test in self.tests]
-        together = Better(
-            tuple(pair for test in self.tests for pair in test.pairs), "mean over all"
-        )
-        words = {outcome.verdict for outcome in outcomes}
-        verdict = SUPPORTED if words == {SUPPORTED} else together.judge(scores).verdict
-        if verdict == SUPPORTED and words != {SUPPORTED}:
-            verdict = NOT_ENOUGH if NOT_ENOUGH in words else INCONCLUSIVE
-        weakest = min(outcomes, key=lambda o: o.effects[0].mean)
-        return replace(
-            weakest,
-            verdict=verdict,
-            statement="; ".join(o.statement for o in outcomes),
-            effects=tuple(effect for o in outcomes for effect in o.effects),
-        )
-
-
-@dataclass(frozen=True)
-class Peak:
-    """Scores fall from ``peak`` to ``after``, and do not fall from ``before`` to ``peak``."""
-
-    before: Variant
-    peak: Variant
-    after: Variant
-    metric: str = "miou"
-
-    def needs(self) -> list[Need]:
-        return [(variant, self.metric) for variant in (self.before, self.peak, self.after)]
-
-    def judge(self, scores: Scores) -> Outcome:
-        drop = scores.effect(self.peak, self.after, self.metric)
-        rise = scores.effect(self.peak, self.before, self.metric)
-        rises = scores.difference(self.peak, self.before, self.metric)
-        verdict = CONTRADICTED if any(_significantly_worse([rises])) else direction(drop)
-        statement = f"{drop.name} {text(drop)}; {rise.name} {text(rise)}"
-        values = scores.difference(self.peak, self.after, self.metric)
-        return outcome(verdict, statement, [drop, rise], values)
-
-
-@dataclass(frozen=True)
-class MoreIn:
-    """``better`` removes a larger share of the error in region ``strong`` than in region ``weak``.
-
-    Shares and not points: the regions differ several times in their error.
-    """
-
-    better: Variant
-    worse: Variant
-    strong: str
-    weak: str
-
-    def needs(self) -> list[Need]:
-        return [(v, m) for v in (self.better, self.worse) for m in (self.strong, self.weak)]
-
-    def judge(self, scores: Scores) -> Outcome:
-        strong, weak = (
-            scores.error_share(self.better, self.worse, metric)
-            for metric in (self.strong, self.weak)
-        )
-        names = [metric.replace("_", " ") for metric in (self.strong, self.weak)]
-        published = self._published_shares()
-        points = [scores.effect(self.better, self.worse, m) for m in (self.strong, self.weak)]
-        more = _of_values(f"share of the error removed, {names[0]} − {names[1]}", strong - weak,
-                          published[0] - published[1], points, "%")  # fmt: skip
-        alone = _of_values(f"share of the error removed, {names[0]}", strong, published[0],
-                           points[:1], "%")  # fmt: skip
-        verdict = direction(more)
-        if verdict == SUPPORTED and direction(alone) != SUPPORTED:
-            verdict = INCONCLUSIVE
-        statement = f"{more.name} {text(more)}; " + "; ".join(
-            f"{name} {text(effect)}" for name, effect in zip(names, points, strict=True)
-        )
-        points = [replace(e, name=n) for e, n in zip(points, names, strict=True)]
-        return outcome(verdict, statement, [more, alone, *points], strong - weak)
-
-    def _published_shares(self) -> tuple[float, float]:
-        known = published_scores()
-        return tuple(
-            100 * (known[self.better, m] - known[self.worse, m]) / (100 - known[self.worse, m])
-            for m in (self.strong, self.weak)
-        )
-
-
-@dataclass(frozen=True)
-class OnlyIn:
-    """``better`` gains in region ``strong``, and changes region ``weak`` by less than ``limit`` points."""
-
-    better: Variant
-    worse: Variant
-    strong: str
-    weak: str
-    limit: float
-
-    def needs(self) -> list[Need]:
-        return [(v, m) for v in (self.better, self.worse) for m in (self.strong, self.weak)]
-
-    def judge(self, scores: Scores) -> Outcome:
-        names = [metric.replace("_", " ") for metric in (self.strong, self.weak)]
-        gain, change = (
-            replace(scores.effect(self.better, self.worse, metric), name=name)
-            for metric, name in zip((self.strong, self.weak), names, strict=True)
-        )
-        equal = equivalence(scores.difference(self.better, self.worse, self.weak), self.limit)
-        words = [direction(gain), equal]
-        verdict = CONTRADICTED if equal == CONTRADICTED else combined(words)
-        shares = [
-            scores.error_share(self.better, self.worse, metric).mean()
-            for metric in (self.strong, self.weak)
-        ]
-        statement = "; ".join(
-            f"{effect.name} {text(effect)} ({share:.0f} % of its error)"
-            for effect, share in zip((gain, change), shares, strict=True)
-        )
-        statement += f"; a change below {self.limit:g} points counts as hardly any"
-        values = scores.difference(self.better, self.worse, self.strong)
-        return outcome(verdict, statement, [gain, change], values)
 
 
 def equivalence(values: Sequence[float], limit: float) -> str:
@@ -303,56 +90,3 @@ def equivalence(values: Sequence[float], limit: float) -> str:
     if -limit < low and high < limit:
         return SUPPORTED
     return CONTRADICTED if wide_low > limit or wide_high < -limit else INCONCLUSIVE
-
-
-@dataclass(frozen=True)
-class Within:
-    """``one`` − ``other`` is smaller than ``limit`` either way: an equivalence test (two one-sided)."""
-
-    one: Variant
-    other: Variant
-    limit: float
-    metric: str
-
-    def needs(self) -> list[Need]:
-        return [(variant, self.metric) for variant in (self.one, self.other)]
-
-    def judge(self, scores: Scores) -> Outcome:
-        metric = scores.error_metric(self.metric)
-        values = scores.difference(self.one, self.other, metric)
-        effect = scores.effect(self.one, self.other, metric)
-        verdict = equivalence(values, self.limit)
-        word = metric.replace("_", " ")
-        statement = f"{word}, {effect.name} {text(effect)}; judged against ±{self.limit:g} points"
-        return outcome(verdict, statement, [effect], values)
-
-
-@dataclass(frozen=True)
-class SmallerGain:
-    """The gain of pair ``small`` is smaller than that of ``large``, and not negative."""
-
-    small: Pair
-    large: Pair
-    metric: str = "miou"
-
-    def needs(self) -> list[Need]:
-        return [(variant, self.metric) for variant in (*self.small, *self.large)]
-
-    def judge(self, scores: Scores) -> Outcome:
-        by_seed = [
-            {seed: a[seed] - b[seed] for seed in a.keys() & b.keys()}
-            for a, b in (
-                [scores.by_seed(variant, self.metric) for variant in pair]
-                for pair in (self.large, self.small)
-            )
-        ]
-        values = statistics.differences(*by_seed)
-        small, large = (scores.effect(*pair, self.metric) for pair in (self.small, self.large))
-        known = [effect.published for effect in (large, small)]
-        published = None if None in known else known[0] - known[1]
-        shrinks = _of_values("gain without − gain with GCN and BR", values, published, (small, large))
-        losses = scores.difference(*self.small, self.metric)
-        verdict = CONTRADICTED if any(_significantly_worse([losses])) else direction(shrinks)
-        parts = (shrinks, small, large)
-        statement = "; ".join(f"{effect.name} {text(effect)}" for effect in parts)
-        return outcome(verdict, statement, parts, values)

@@ -2,17 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
 
-from gcnlab.analysis import statistics
 from gcnlab.analysis.judging import Need, Outcome, combined, direction, outcome, text
 from gcnlab.analysis.scores import NotRun, Scores
-from gcnlab.analysis.statistics import Effect
-from gcnlab.experiments.config import Training
-from gcnlab.experiments.records import Record
 from gcnlab.analysis.selection import run_of
+from gcnlab.analysis.statistics import effect_of
+from gcnlab.experiments.records import Record
 
 BASE, GLOBAL = 1, 15  # k
 SIDES = ("valid50", "valid95", "effective50", "effective95")
@@ -24,7 +23,8 @@ def _label(record: Record) -> dict[str, object]:
 
 
 def field_frame(records: Sequence[Record]) -> pd.DataFrame:
-    """One row per measured object: name, k (1 for the baseline), seed, bin, size, sides, theoretical."""
+    """One row per measured object: name, k (1 for the baseline), seed, bin, size, sides,
+    theoretical."""
     rows = [
         _label(record) | {"theoretical": record["theoretical"]} | entry
         for record in records
@@ -35,11 +35,12 @@ def field_frame(records: Sequence[Record]) -> pd.DataFrame:
 
 
 def size_frame(records: Sequence[Record]) -> pd.DataFrame:
-    """One row per run and size bin: name, k, seed, from, to (pixels), objects, and scores in percent."""
+    """One row per run and size bin: name, k, seed, from, to (pixels), objects, and scores in
+    percent."""
     rows = []
     for record in records:
         edges, by_size = record["settings"]["edges"], record["by_size"]
-        for i, (low, high) in enumerate(zip(edges, edges[1:], strict=False)):
+        for i, (low, high) in enumerate(pairwise(edges)):
             scores = {n: v[i] for n, v in by_size.items() if n != "objects"}
             scores = {n: np.nan if v is None else 100 * v for n, v in scores.items()}
             rows.append(
@@ -47,27 +48,24 @@ def size_frame(records: Sequence[Record]) -> pd.DataFrame:
                 | {"from": low, "to": high, "objects": by_size["objects"][i]}
                 | scores
             )
-    columns = ["name", "k", "seed", "from", "to", "objects", "miou", "accuracy", "internal_accuracy",
-               "centre_accuracy"]  # fmt: skip
+    scores = ["miou", "accuracy", "internal_accuracy", "centre_accuracy"]
+    columns = ["name", "k", "seed", "from", "to", "objects", *scores]
     return pd.DataFrame(rows, columns=columns)
 
 
 def _by_seed(frame: pd.DataFrame, value: str) -> pd.DataFrame:
-    """Mean of ``value`` per seed (rows) for baseline and GCN 15; :class:`NotRun` if one is missing."""
+    """Mean of ``value`` per seed (rows) for baseline and GCN 15; :class:`NotRun` if one is
+    missing."""
     table = frame.pivot_table(index="seed", columns="k", values=value)
     if not {BASE, GLOBAL} <= set(table.columns):
         raise NotRun("receptive fields were not measured")
     return table[[BASE, GLOBAL]].dropna()
 
 
-def _effect(name: str, values: Sequence[float], unit: str) -> Effect:
-    mean, low, high = statistics.interval(values)
-    return Effect(name, None, mean, low, high, len(values), unit, statistics.p_value(values))
-
-
 @dataclass(frozen=True)
 class LargerField:
-    """The side of GCN 15's valid field is at least ``factor`` times the baseline's, at 50 and at 95 %."""
+    """The side of GCN 15's valid field is at least ``factor`` times the baseline's, at 50 and at 95
+    %."""
 
     factor: float
 
@@ -80,8 +78,10 @@ class LargerField:
         for side in ("valid50", "valid95"):
             sides = _by_seed(frame, side)
             beyond = sides[GLOBAL] - self.factor * sides[BASE]
-            effect = _effect(
-                f"{side[5:]} % of the score drop: GCN 15 − {self.factor} × baseline", beyond, "px"
+            effect = effect_of(
+                f"{side[5:]} % of the score drop: GCN 15 − {self.factor} × baseline",
+                beyond,
+                unit="px",
             )
             words.append(direction(effect))
             effects.append(effect)
@@ -107,8 +107,8 @@ class CoversLargeObjects:
             large.assign(covered=100.0 * (large["valid95"] >= large["size"])), "covered"
         )
         base, gcn = covered.mean()
-        effect = _effect(
-            "large objects covered, GCN 15 − baseline", covered[GLOBAL] - covered[BASE], "points"
+        effect = effect_of(
+            "large objects covered, GCN 15 − baseline", covered[GLOBAL] - covered[BASE]
         )
         objects = len(large) // max(1, large.groupby(["k", "seed"]).ngroups)
         statement = f"{objects} objects: {base:.0f} % → {gcn:.0f} % covered, {text(effect)}"
@@ -135,7 +135,7 @@ def gain_grows_with_size(records: Sequence[Record]) -> Outcome:
         gains = gain_by_size(records, score)
         change = gains.iloc[:, -1] - gains.iloc[:, 0]
         word = score.replace("_", " ").replace("miou", "mIoU")
-        effect = _effect(f"gain in {word}, largest − smallest objects", change, "points")
+        effect = effect_of(f"gain in {word}, largest − smallest objects", change)
         words.append(direction(effect))
         effects.append(effect)
         values.append(list(change))

@@ -12,15 +12,16 @@ from gcnlab.analysis.judging import CONTRADICTED, SUPPORTED
 from gcnlab.analysis.rules import RULES, Rule, rules_digest
 from gcnlab.analysis.scores import Scores, published_scores
 
-# Standard deviation over seeds of one variant's score in points, independent of the other variants of
-# that seed. The pilot's differences within seeds (results/pilot) ask for about 0.5 of mIoU.
+# Standard deviation over seeds of one variant's score in points, independent of the other variants
+# of that seed. Twice what the pilot's differences within seeds (results/pilot) ask for.
 SPREAD = {"miou": 1.0, "boundary_accuracy": 0.6, "internal_accuracy": 0.15, "top5_error": 0.3}
 ROUNDS = 1000
 FALSE_ALARMS, LEAST_POWER = 0.05, 0.80
 
 
 def simulate(rule: Rule, rounds: int = ROUNDS, seed: int = 0) -> dict[str, float] | None:
-    """Shares of simulated studies with each verdict, if the paper is right and if all variants are equal.
+    """Shares of simulated studies with each verdict, if the paper is right and if all variants are
+    equal.
 
     None for a rule that needs no runs, or where the paper gives no number.
     """
@@ -55,7 +56,8 @@ def _verdict(rule: Rule, means: dict, generator: np.random.Generator) -> str:
 
 
 def simulate_all(rules: Sequence[Rule] = RULES, rounds: int = ROUNDS) -> dict[str, Any]:
-    """What ``registered.json`` holds: the rules' digest, the assumed spread, and every simulation."""
+    """What ``registered.json`` holds: the rules' digest, the assumed spread, and every
+    simulation."""
     simulated = {str(rule.claim): simulate(rule, rounds) for rule in rules}
     return {"rules": rules_digest(), "spread": SPREAD, "rounds": rounds, "claims": simulated}
 

@@ -1,7 +1,9 @@
-"""The registered rules: which test decides each claim of the paper, fixed before the runs it judges.
+"""The registered rules: which test decides each claim of the paper, fixed before the runs it
+judges.
 
-Rules are data. Their digest stands in ``registered.json`` beside their power and false-alarm rates by
-simulation (:mod:`gcnlab.analysis.power`); a test compares the two, so that no rule changes unnoticed.
+Rules are data. Their digest stands in ``registered.json`` beside their power and false-alarm rates
+by simulation (:mod:`gcnlab.analysis.power`); a test compares the two, so that no rule changes
+unnoticed.
 """
 
 import hashlib
@@ -10,8 +12,17 @@ from itertools import pairwise
 from typing import Any
 
 from gcnlab.analysis import judging, statistics
+from gcnlab.analysis.comparisons import (
+    Better,
+    Each,
+    MoreIn,
+    OnlyIn,
+    Peak,
+    Rises,
+    SmallerGain,
+    Within,
+)
 from gcnlab.analysis.counted import FewerParameters, LinearCost, SimilarCost
-from gcnlab.analysis.judging import Better, Each, MoreIn, OnlyIn, Peak, Rises, SmallerGain, Within
 from gcnlab.analysis.mechanism import CoversLargeObjects, LargerField
 from gcnlab.experiments.variants import BACKBONES, Variant
 
@@ -27,7 +38,8 @@ class Rule:
         test: a dataclass of :mod:`gcnlab.analysis.judging` or its neighbours.
         planned_n: seeds of each variant in the converged synthetic study.
         registered: the day on which the rule was fixed.
-        changed: said with the verdict where a rule was changed after scores of its kind had been seen.
+        changed: said with the verdict where a rule was changed after scores of its kind had been
+            seen.
     """
 
     claim: int
@@ -110,13 +122,15 @@ RULES = (
                      *((_stage("gcn", s, True), _stage("gcn", s)) for s in STAGES)),
                     "BR, mean over Table 5 and the stages"), 8),
     Rule(20, Better(tuple((Variant(head, k), _gcn(k)) for head, k in OTHER_HEADS),
-                    "final training loss over that of GCN, mean over heads", "training_loss", "nats"), 6),
+                    "final training loss − that of GCN, mean over heads", "training_loss", "nats"),
+         6),
     Rule(21, CoversLargeObjects(), 6),
 )  # fmt: skip
 
 
 def rules_digest() -> str:
-    """A digest of all rules: any change of a test, a variant, a limit, a level or a planned n changes it."""
+    """A digest of all rules: any change of a test, a variant, a limit, a level or a planned n
+    changes it."""
     levels = (judging.ALPHA, judging.PART_ALPHA, statistics.LEVEL, statistics.LEAST_SEEDS)
     return hashlib.blake2b(repr((RULES, levels)).encode(), digest_size=8).hexdigest()
 

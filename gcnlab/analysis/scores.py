@@ -5,6 +5,7 @@ from dataclasses import replace
 from functools import cache
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gcnlab.analysis import statistics
 from gcnlab.analysis.selection import by_variant, is_diverged, metric, per_image_counts, seed_of
@@ -14,7 +15,6 @@ from gcnlab.experiments.config import PreTraining
 from gcnlab.experiments.profiles import Profile
 from gcnlab.experiments.records import Record
 from gcnlab.experiments.variants import Variant
-
 
 FEW_CLASSES = 50
 
@@ -55,7 +55,8 @@ class Scores:
         return statistics.differences(self.by_seed(better, name), self.by_seed(worse, name))
 
     def error_share(self, better: Variant, worse: Variant, name: str) -> np.ndarray:
-        """Percent of the error of ``worse`` that ``better`` removes, for every seed that both have."""
+        """Percent of the error of ``worse`` that ``better`` removes, for every seed that both
+        have."""
         base = self.by_seed(worse, name)
         change = statistics.differences(self.by_seed(better, name), base)
         seeds = sorted(self.by_seed(better, name).keys() & base.keys())
@@ -87,6 +88,7 @@ class RecordedScores(Scores):
     def __init__(self, profile: Profile, records: Sequence[Record], fields: Sequence[Record] = ()):
         groups = by_variant(profile, records, all_variants())
         self.profile = profile
+        self._resampled_by_key: dict[str, NDArray[np.float64]] = {}
         self._records = {
             variant: {seed_of(record): record for record in group if not is_diverged(record)}
             for variant, group in groups.items()
@@ -123,12 +125,18 @@ class RecordedScores(Scores):
         if name != "miou" or plain.n < statistics.LEAST_SEEDS:
             return replace(plain, keys=keys)
         a, b = self._records[better], self._records[worse]
-        seeds = sorted(a.keys() & b.keys())
-        low, high = statistics.image_bootstrap(
-            [per_image_counts(a[seed]) for seed in seeds],
-            [per_image_counts(b[seed]) for seed in seeds],
-        )
-        return replace(plain, boot_low=low, boot_high=high, keys=keys)
+        changes = [
+            self._resampled(a[s]) - self._resampled(b[s]) for s in sorted(a.keys() & b.keys())
+        ]
+        low, high = np.percentile(np.mean(changes, axis=0), [2.5, 97.5])
+        return replace(plain, boot_low=float(low), boot_high=float(high), keys=keys)
+
+    def _resampled(self, record: Record) -> NDArray[np.float64]:
+        """mIoU of ``record`` over resampled validation images; once for all comparisons."""
+        key = record["key"]
+        if key not in self._resampled_by_key:
+            self._resampled_by_key[key] = statistics.bootstrapped_miou(per_image_counts(record))
+        return self._resampled_by_key[key]
 
 
 def describe(variant: Variant) -> str:

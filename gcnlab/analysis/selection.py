@@ -1,7 +1,8 @@
 """Which records count: those of a profile as it is today, of one state of data, code and machine.
 
-No cell averages over different experiments: records of another schedule, training version or state of the
-data are stale, and runs on CPU and GPU, or in another precision, never share a profile's tables.
+No cell averages over different experiments: records of another schedule, training version or state
+of the data are stale, and runs on CPU and GPU, or in another precision, never share a profile's
+tables.
 """
 
 from collections import Counter
@@ -25,12 +26,14 @@ AT_CHANCE = (
 
 
 def run_of(record: Record) -> Run:
-    """The config of ``record``; ``UserError`` naming the record if this version does not know it."""
+    """The config of ``record``; ``UserError`` naming the record if this version does not know
+    it."""
     try:
         return from_json(record["config"])
     except UserError as error:
-        raise UserError(f"record {record['name']}-{record['key']}.json: {error}; delete it, or use the "
-                        "version of gcnlab that wrote it") from None  # fmt: skip
+        file = f"{record['name']}-{record['key']}.json"
+        remedy = "delete it, or use the version of gcnlab that wrote it"
+        raise UserError(f"record {file}: {error}; {remedy}") from None
 
 
 def seed_of(record: Record) -> int:
@@ -79,7 +82,8 @@ def per_image_counts(record: Record) -> NDArray[np.int64]:
 
 
 def boundary_accuracies(record: Record, distance: str) -> tuple[float, float]:
-    """Boundary and internal accuracy (percent) at a distance that the record has, such as ``"5"``."""
+    """Boundary and internal accuracy (percent) at a distance that the record has, such as
+    ``"5"``."""
     counts = record["counts"]["boundary"]
     correct, counted = np.array(counts[distance])
     all_correct, all_counted = np.array(counts["all"])
@@ -88,15 +92,17 @@ def boundary_accuracies(record: Record, distance: str) -> tuple[float, float]:
 
 
 def is_subset(record: Record) -> bool:
-    """Whether ``record`` is of a part of the official data only."""
-    return data.is_subset(run_of(record).data, record["images"])
+    """Whether ``record`` is of a part of the official data only; low-data ablations are meant so."""
+    spec = run_of(record).data
+    return spec.images is None and data.is_subset(spec, record["images"])
 
 
 def current(records: Sequence[Record], wanted: Iterable[Run]) -> list[Record]:
     """Those of ``records`` that are of ``wanted`` runs and of one state of code, data and machine.
 
-    Of several states of one data set only that of the newest record counts; of several kinds of arithmetic
-    (device, precision, threads) the one with most records. A run counts only if what it starts from does.
+    Of several states of one data set only that of the newest record counts; of several kinds of
+    arithmetic (device, precision, threads) the one with most records. A run counts only if what it
+    starts from does.
     """
     wanted = set(wanted)
     candidates = [
@@ -123,7 +129,8 @@ def _arithmetic(record: Record) -> tuple:
 
 
 def _with_current_start(kept: list[tuple[Run, Record]]) -> list[Record]:
-    """A stage whose start does not count takes those after it along; the newest of one run counts."""
+    """A stage whose start does not count takes those after it along; the newest of one run
+    counts."""
     while True:
         newest = dict(kept)
         outputs = {run: record.get("weights") or record["key"] for run, record in newest.items()}

@@ -1,7 +1,7 @@
 """Intervals, tests and power for scores that are paired by seed.
 
-Every comparison uses the differences of its own two variants within seeds; no spread is borrowed from
-other variants. Fewer than ``LEAST_SEEDS`` seeds give no interval.
+Every comparison uses the differences of its own two variants within seeds; no spread is borrowed
+from other variants. Fewer than ``LEAST_SEEDS`` seeds give no interval.
 """
 
 from collections.abc import Mapping, Sequence
@@ -87,8 +87,22 @@ def p_value(values: Sequence[float], alternative: str = "two-sided") -> float:
     ]
 
 
+def effect_of(
+    name: str,
+    values: Sequence[float],
+    published: float | None = None,
+    unit: str = "points",
+    keys: Sequence[str] = (),
+) -> Effect:
+    """The effect whose differences within seeds are ``values``."""
+    mean, low, high = interval(values)
+    p = p_value(values)
+    return Effect(name, published, mean, low, high, len(values), unit, p, keys=tuple(keys))
+
+
 def welch(better: BySeed, worse: BySeed) -> tuple[float, float, float]:
-    """Difference of means with the unpaired (Welch) 95 % interval, to stand beside the paired one."""
+    """Difference of means with the unpaired (Welch) 95 % interval, to stand beside the paired
+    one."""
     a, b = (np.array(list(scores.values()), float) for scores in (better, worse))
     if min(len(a), len(b)) < LEAST_SEEDS:
         return (float(a.mean() - b.mean()) if len(a) and len(b) else nan), nan, nan
@@ -142,27 +156,26 @@ def seeds_needed(spread: float, effect: float, most: int = 100) -> int | None:
     return next((n for n in counts if detectable_effect(spread, n) <= abs(effect)), None)
 
 
-def image_bootstrap(
-    better: Sequence[NDArray[np.int64]],
-    worse: Sequence[NDArray[np.int64]],
-    rounds: int = 1000,
-    seed: int = 0,
-) -> tuple[float, float]:
-    """95 % interval of the mean paired difference of mIoU (points) over resampled validation images.
+def bootstrapped_miou(
+    counts: NDArray[np.int64], rounds: int = 1000, seed: int = 0
+) -> NDArray[np.float64]:
+    """mIoU (percent) of one run over resampled validation images: (rounds,) values.
+
+    All runs on the same images are resampled alike, so that their values may be subtracted.
 
     Args:
-        better, worse: per seed the counts (images, classes, 3): hits, predicted and true pixels.
+        counts: (images, classes, 3): hits, predicted and true pixels.
     """
-    images = len(better[0])
-    drawn = np.random.default_rng(seed).multinomial(images, np.full(images, 1 / images), rounds)
-    drawn = drawn.astype(float)
-    changes = [_mious(drawn, a) - _mious(drawn, b) for a, b in zip(better, worse, strict=True)]
-    low, high = np.percentile(100 * np.mean(changes, axis=0), [2.5, 97.5])
-    return float(low), float(high)
-
-
-def _mious(drawn: NDArray[np.float64], counts: NDArray[np.int64]) -> NDArray[np.float64]:
-    totals = (drawn @ counts.reshape(len(counts), -1)).reshape(len(drawn), -1, 3)
+    totals = (_resamples(len(counts), rounds, seed) @ counts.reshape(len(counts), -1)).reshape(
+        rounds, -1, 3
+    )
     hits, union = totals[..., 0], totals[..., 1] + totals[..., 2] - totals[..., 0]
     iou = np.divide(hits, union, out=np.full_like(hits, nan), where=union > 0)
-    return np.nanmean(iou, axis=1)
+    return 100 * np.nanmean(iou, axis=1)
+
+
+@lru_cache(maxsize=4)
+def _resamples(images: int, rounds: int, seed: int) -> NDArray[np.float64]:
+    """How often each image is drawn: (rounds, images)."""
+    shares = np.full(images, 1 / images)
+    return np.random.default_rng(seed).multinomial(images, shares, rounds).astype(float)

@@ -65,7 +65,8 @@ class TableSpec:
         return paper.published(self.name)["source"]
 
     def cells(self) -> pd.DataFrame:
-        """Published numbers as in :func:`gcnlab.paper.cells`, and those added, unpublished (nan)."""
+        """Published numbers as in :func:`gcnlab.paper.cells`, and those added, unpublished
+        (nan)."""
         return self.extra(paper.cells(self.name).dropna(subset="value")).reset_index(drop=True)
 
     def variants(self) -> list[Variant]:
@@ -100,21 +101,17 @@ def _width_note(profile: Profile) -> str:
 def _boundary_note(profile: Profile) -> str:
     template = profile.template
     return (
-        f"Boundary region: within {template.boundary_distance:g} pixels of a boundary in an image of "
-        f"{template.data.side} pixels, which is 7 of 512 to scale."
+        f"Boundary region: within {template.boundary_distance:g} pixels of a boundary in an image "
+        f"of {template.data.side} pixels, which is 7 of 512 to scale."
     )
 
 
 def _pair_note(profile: Profile) -> str:
-    data = profile.pair[0].start.data if isinstance(profile.pair[0].start, Run) else None
-    start = (
-        "published weights"
-        if data is None
-        else f"{data.name}, {data.side} px, {len(data.class_names)} classes"
-    )
+    data = profile.pair[0].start.data
     return (
-        f"ResNet50 stands for {profile.pair_name}, ResNet50-GCN for its GCN form (Table 11); both are "
-        f"trained as classifiers by one recipe ({start}), then as segmenters like the other models."
+        f"ResNet50 stands for {profile.pair_name}, ResNet50-GCN for its GCN form (Table 11); both "
+        f"are trained as classifiers by one recipe ({data.name}, {data.side} px, "
+        f"{len(data.class_names)} classes), then as segmenters like the other models."
     )
 
 
@@ -132,8 +129,8 @@ def _stages_note(protocol: str) -> Callable[[Profile], str]:
         scales = ", ".join(f"{scale:g}" for scale in steps.multi_scale.scales)
         return (
             f"Each stage is initialised from the one before. {stages}. GCN with k = {steps.k}. MS: "
-            f"scales {scales}, each also mirrored. CRF: {steps.crf.backend}, {steps.crf.iterations} "
-            "iterations, kernels chosen on training images."
+            f"scales {scales}, each also mirrored. CRF: {steps.crf.backend}, "
+            f"{steps.crf.iterations} iterations, kernels chosen on training images."
         )
 
     return note
@@ -187,11 +184,11 @@ def table_configs(tables: Sequence[str], profile: Profile, seeds: Sequence[int])
 def compare(table: str, profile: Profile, sources: Mapping[str, Sequence[Record]]) -> pd.DataFrame:
     """One paper table beside its reproduction, one row per number.
 
-    Columns: those of :meth:`TableSpec.cells` with ``published`` for ``value``; ``counted`` (an exact number
-    of parameters at the paper's size, in thousands); and for each name of ``sources`` the mean, std (nan
-    for one seed), n, ``diverged`` (runs left out of the mean because they diverged), ``keys`` of all
-    records of the cell and ``scores`` (seed → score). Scores and errors in percent; what was not run has
-    n = 0.
+    Columns: those of :meth:`TableSpec.cells` with ``published`` for ``value``; ``counted`` (an
+    exact number of parameters at the paper's size, in thousands); and for each name of ``sources``
+    the mean, std (nan for one seed), n, ``diverged`` (runs left out of the mean because they
+    diverged), ``keys`` of all records of the cell and ``scores`` (seed → score). Scores and errors
+    in percent; what was not run has n = 0.
     """
     frame = SPECS[table].cells().rename(columns={"value": "published"})
     variants = [Variant.of_cell(row) for row in frame.itertuples()]

@@ -13,13 +13,6 @@ from gcnlab.data.spec import DataSpec
 from gcnlab.data.split import Split
 
 __all__ = [
-    "SOURCES",
-    "DataSpec",
-    "Split",
-    "counts",
-    "evaluation_batch_size",
-    "fingerprint",
-    "is_subset",
-    "load",
-    "samples",
-]
+    "SOURCES", "DataSpec", "Split", "counts", "evaluation_batch_size", "fingerprint", "is_subset",
+    "load", "samples",
+]  # fmt: skip

@@ -19,13 +19,9 @@ SPLITS = ("train", "val")
 @cache
 def samples(spec: DataSpec, split: str, data_root: Path | None = None) -> list:
     """The samples of ``split`` (``train`` or ``val``) as listed on disk, not yet read."""
-    root = spec.root(data_root)
+    listed = spec.source.samples(spec.root(data_root), "train" if spec.holdout else split)
     if spec.holdout:
-        listed = spec.source.samples(root, "train")
-        chosen = {"train": lambda i: i % HELD_OUT != 0, "val": lambda i: i % HELD_OUT == 0}[split]
-        listed = [sample for i, sample in enumerate(listed) if chosen(i)]
-    else:
-        listed = spec.source.samples(root, split)
+        listed = [s for i, s in enumerate(listed) if (i % HELD_OUT == 0) == (split == "val")]
     if spec.images is None or split != "train":
         return listed
     if spec.images > len(listed):
@@ -46,14 +42,10 @@ def load(spec: DataSpec, split: str, data_root: Path | None = None) -> Split:
         return Split(listed, SegmentationDecoder(spec), training=cropped)
     if spec.resize is None:
         return Split(listed, ClassificationDecoder(spec))
+    middle = partial(centre_crop, resize=spec.resize, side=spec.side)
+    part = partial(random_crop, side=spec.side, least_area=spec.crop_area)
     return Split(
-        listed,
-        ClassificationDecoder(spec),
-        lambda image: centre_crop(image, spec.resize, spec.side),
-        lambda image, label, generator: (
-            random_crop(image, spec.side, spec.crop_area, generator),
-            label,
-        ),
+        listed, ClassificationDecoder(spec), middle, lambda x, y, g: (part(x, generator=g), y)
     )
 
 

@@ -38,17 +38,13 @@ def check(name: str, data_root: Path | None = None) -> dict[str, Any]:
     spec = DataSpec(name, side=1)
     source, root = spec.source, spec.root(data_root)
     listed = {split: source.samples(root, split) for split in source.splits}
-    counts = source.official_counts
-    splits = {s: {"images": len(listed[s]), "official": n} for s, n in counts.items()}
-    report = {
-        "name": name,
-        "root": str(root),
-        "splits": splits,
-        "complete": all(entry["images"] >= entry["official"] for entry in splits.values()),
-    }
-    if getattr(source, "unused", None) is not None:
+    splits = {s: {"images": len(listed[s]), "official": n}
+              for s, n in source.official_counts.items()}  # fmt: skip
+    complete = all(entry["images"] >= entry["official"] for entry in splits.values())
+    report = {"name": name, "root": str(root), "splits": splits, "complete": complete}
+    if getattr(source, "unused", None):
         report["unused"] = source.unused(root)
-    if getattr(source, "test", None) is not None:
+    if getattr(source, "test", None):
         report["test"] = {"images": _test_images(source, root), "official": source.official_test}
     for split in splits:
         if not listed[split]:
@@ -83,11 +79,9 @@ def _classes(source: ClassFolders, listed: dict[str, list]) -> dict[str, Any]:
     for split, samples in listed.items():
         sizes = np.bincount([label for _, label in samples], minlength=len(source.classes))
         per_class[split] = [int(sizes.min()), int(sizes.max())]
-    return {
-        "overlap": sorted(name for _, content, name in train if content in shared),
-        "largest": max(size for size, _, _ in train + val),
-        "per_class": per_class,
-    }
+    overlap = sorted(name for _, content, name in train if content in shared)
+    largest = max(size for size, _, _ in train + val)
+    return {"overlap": overlap, "largest": largest, "per_class": per_class}
 
 
 def _labels(source: Source, listed: dict[str, list]) -> dict[str, Any]:
@@ -98,8 +92,7 @@ def _labels(source: Source, listed: dict[str, list]) -> dict[str, Any]:
 
     pixels, largest = np.zeros(256, np.int64), 0
     for counts, side in _read_all(read, listed["train"] + listed.get("val", [])):
-        pixels += counts
-        largest = max(largest, side)
+        pixels, largest = pixels + counts, max(largest, side)
     names = {split: {sample.name for sample in samples} for split, samples in listed.items()}
     return {
         "overlap": sorted(names["train"] & names.get("val", set())),
@@ -114,17 +107,18 @@ def describe(report: dict[str, Any]) -> str:
     source = SOURCES[report["name"]]
     lines = [f"{report['name']} at {report['root']}"]
     for split, entry in report["splits"].items():
-        lines.append(_count(split, entry["images"], entry["official"], source.official))
+        images, official = entry["images"], entry["official"]
+        verdict = "complete" if images == official else f"{images - official} more"
+        verdict = "a subset: results will say so" if images < official else verdict
+        lines.append(f"  {split:<9} {images:>6} images of {official} {source.official}: {verdict}")
     if "unused" in report:
         why = "because no single object of the classes is on them"
         lines.append(f"  not used of COCO, {why}: {report['unused']} images")
     if "test" in report:
-        entry = report["test"]
-        of = f"of {entry['official']} official, without labels"
-        lines.append(f"  test      {entry['images']:>6} images {of}")
+        of = f"of {report['test']['official']} official, without labels"
+        lines.append(f"  test      {report['test']['images']:>6} images {of}")
     if "val" in report["splits"]:
-        overlap = ", ".join(report["overlap"][:5]) or "none"
-        lines.append(f"  overlap of train and val: {overlap}")
+        lines.append(f"  overlap of train and val: {', '.join(report['overlap'][:5]) or 'none'}")
     if "per_class" in report:
         sizes = ", ".join(f"{s} {low} … {high}" for s, (low, high) in report["per_class"].items())
         largest = f"largest side {report['largest']} pixels"
@@ -134,18 +128,10 @@ def describe(report: dict[str, Any]) -> str:
     return "\n".join([*lines, f"  fingerprint {report['fingerprint']}"])
 
 
-def _count(split: str, images: int, official: int, whose: str) -> str:
-    more = images - official
-    verdict = "complete" if more == 0 else f"{more} more"
-    verdict = "a subset: results will say so" if more < 0 else verdict
-    return f"  {split:<9} {images:>6} images of {official} {whose}: {verdict}"
-
-
 def _label_lines(report: dict[str, Any], classes: tuple[str, ...]) -> list[str]:
     lines = []
-    if report["left_out"] is not None:
-        count = len(report["left_out"])
-        lines.append(f"  SBD images left out of train because they are in val: {count}")
+    if (left_out := report["left_out"]) is not None:
+        lines.append(f"  SBD images left out of train because they are in val: {len(left_out)}")
     lines.append(f"  largest side {report['largest']} pixels; labels:")
     total = sum(report["labels"].values())
     for value, count in report["labels"].items():

@@ -41,8 +41,7 @@ def _folder(root: Path, kind: str, split: str, archive: str) -> Path:
 
 def images(root: Path, split: str) -> list[Path]:
     """The images of ``split`` (``train``, ``val``, ``test``, ``train_extra``), sorted by name."""
-    part = "trainextra" if split == "train_extra" else "trainvaltest"
-    archive = f"leftImg8bit_{part}.zip"
+    archive = f"leftImg8bit_{'trainextra' if split == 'train_extra' else 'trainvaltest'}.zip"
     folder = _folder(root, "leftImg8bit", split, archive)
     paths = sorted(folder.glob("*/*_leftImg8bit.png"))
     if not paths:
@@ -70,14 +69,7 @@ def with_coarse(root: Path) -> list[Sample]:
     return samples(root, "train_extra", "gtCoarse") + samples(root, "train")
 
 
-def test_images(root: Path) -> list[Path]:
-    """The images of the test server, without labels."""
-    return images(root, "test")
-
-
-FINE_SPLITS = {"train": partial(samples, split="train"), "val": partial(samples, split="val")}
-COARSE_SPLITS = {
-    "coarse": partial(samples, split="train_extra", quality="gtCoarse"),
-    "train": with_coarse,
-    "val": partial(samples, split="val"),
-}
+test_images = partial(images, split="test")  # of the test server, without labels
+FINE_SPLITS = {split: partial(samples, split=split) for split in ("train", "val")}
+_COARSE = partial(samples, split="train_extra", quality="gtCoarse")
+COARSE_SPLITS = {"coarse": _COARSE, "train": with_coarse, "val": FINE_SPLITS["val"]}

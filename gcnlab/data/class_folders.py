@@ -45,17 +45,16 @@ class ClassFolders:
             raise UserError(f"{problem} {len(self.classes)}: {_layout(folder, 'train')}")
         annotations = folder / split / "val_annotations.txt"
         if annotations.is_file():
-            return _annotated(folder, split, annotations, classes)
+            return _annotated(annotations, classes, _layout(folder, split))
         different = set(_entries(folder, split, folders=True)) ^ set(classes)
         if different:
             problem = f"the class {min(different)!r} is in only one of {folder / 'train'} and"
             raise UserError(f"{problem} {folder / split}: {_layout(folder, split)}")
         samples = []
         for i, name in enumerate(classes):
-            inner = Path(split) / name
-            inner = inner / "images" if (folder / inner / "images").is_dir() else inner
-            files = _entries(folder, inner, folders=False)
-            samples += [(folder / inner / file, i) for file in files]
+            inner = Path(split, name, "images")
+            inner = inner if (folder / inner).is_dir() else inner.parent
+            samples += [(folder / inner / f, i) for f in _entries(folder, inner, folders=False)]
         return samples
 
 
@@ -68,19 +67,14 @@ def _entries(folder: Path, inner: str | Path, folders: bool) -> list[str]:
     if not (folder / inner).is_dir():
         raise UserError(f"{folder / inner} is missing: {_layout(folder, inner)}")
     with os.scandir(folder / inner) as entries:  # far faster than pathlib for a million files
-        return sorted(
-            e.name for e in entries if not e.name.startswith(".") and e.is_dir() == folders
-        )
+        names = [entry.name for entry in entries if entry.is_dir() == folders]
+    return sorted(name for name in names if not name.startswith("."))
 
 
-def _annotated(
-    folder: Path, split: str, annotations: Path, classes: list[str]
-) -> list[tuple[Path, int]]:
+def _annotated(path: Path, classes: list[str], layout: str) -> list[tuple[Path, int]]:
     """The images that a file lists line by line with their classes (Tiny-ImageNet's val)."""
-    number = {name: i for i, name in enumerate(classes)}
-    lines = [line.split("\t")[:2] for line in read_list(annotations, _layout(folder, split))]
-    unknown = [line[-1] for line in lines if line[-1] not in number]
-    if unknown:
-        problem = f"{annotations} names the class {unknown[0]!r}, which {folder / 'train'} lacks"
+    lines = [line.split("\t")[:2] for line in read_list(path, layout)]
+    if unknown := [line[-1] for line in lines if line[-1] not in classes]:
+        problem = f"{path} names the class {unknown[0]!r}, which train lacks"
         raise UserError(f"{problem}: copy the data set again")
-    return [(folder / split / "images" / image, number[name]) for image, name in lines]
+    return [(path.parent / "images" / image, classes.index(name)) for image, name in lines]

@@ -28,15 +28,6 @@ LAYOUT = """expected below the data root:
   and the same of val2017, if it is to be used"""
 
 
-def part_samples(root: Path, part: str, classes: Sequence[str]) -> list[CocoSample]:
-    """The samples of ``part``, such as ``train2017``, that show ``classes`` (background first).
-
-    In order of image id. Raises ``UserError`` if the annotation file or the image folder is missing
-    or the file is damaged.
-    """
-    return _part(root, part, tuple(classes))[0]
-
-
 def _annotations(root: Path, part: str) -> Path:
     return root / "coco" / "annotations" / f"instances_{part}.json"
 
@@ -48,17 +39,15 @@ def _folder(root: Path, part: str) -> Path | None:
 
 @cache  # reading the official file takes half a minute
 def _part(root: Path, part: str, classes: tuple[str, ...]) -> tuple[list[CocoSample], int]:
-    """The samples, and how many images are listed."""
-    path, folder = _annotations(root, part), _folder(root, part)
+    """The samples of ``part``, such as ``train2017``, and how many images are listed."""
+    path, folder, coco = _annotations(root, part), _folder(root, part), root / "coco"
     if folder is None:
-        other = root / "coco" / "images" / part
-        problem = f"{root / 'coco' / part} is missing (nor is there {other})"
+        problem = f"{coco / part} is missing (nor is there {coco / 'images' / part})"
         raise UserError(f"{problem}: unpack COCO's {part}.zip there")
     try:
         return _parsed(path, folder, classes)
     except FileNotFoundError:
-        remedy = f"unpack COCO's annotations into {root / 'coco'}"
-        raise UserError(f"{path} is missing: {remedy}") from None
+        raise UserError(f"{path} is missing: unpack COCO's annotations into {coco}") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         problem = f"{path} is no readable COCO annotation file ({error!r})"
         raise UserError(f"{problem}: copy it again") from None
@@ -67,12 +56,10 @@ def _part(root: Path, part: str, classes: tuple[str, ...]) -> tuple[list[CocoSam
 def _parsed(path: Path, folder: Path, classes: tuple[str, ...]) -> tuple[list[CocoSample], int]:
     content = json.loads(path.read_text(encoding="utf-8"))
     number = {name: i for i, name in enumerate(classes)}
-    class_of = {
-        c["id"]: number.get(SPELLING.get(c["name"], c["name"])) for c in content["categories"]
-    }
+    names = {c["id"]: SPELLING.get(c["name"], c["name"]) for c in content["categories"]}
     objects: dict[int, list] = {image["id"]: [] for image in content["images"]}
     for a in content["annotations"]:
-        class_id = class_of[a["category_id"]]
+        class_id = number.get(names[a["category_id"]])
         if class_id is not None:
             entry = (class_id, float(a["area"]), bool(a["iscrowd"]), a["segmentation"])
             objects[a["image_id"]].append(entry)
@@ -98,8 +85,11 @@ def _parts(root: Path) -> list[str]:
 
 
 def samples(root: Path, classes: Sequence[str]) -> list[CocoSample]:
-    """All samples of the parts that are present; ``UserError`` if none is."""
-    return [sample for part in _parts(root) for sample in part_samples(root, part, classes)]
+    """The samples that show ``classes`` (background first), by part and image id.
+
+    Raises ``UserError`` if no part is present, or a file is missing or damaged.
+    """
+    return [s for part in _parts(root) for s in _part(root, part, tuple(classes))[0]]
 
 
 def unused(root: Path, classes: Sequence[str]) -> int:
@@ -117,7 +107,5 @@ def stage1_splits(coco_root: Callable[[Path], Path], classes: tuple[str, ...]) -
     def from_coco(root: Path) -> list[CocoSample]:
         return samples(coco_root(root), classes)
 
-    def train(root: Path) -> list:
-        return from_coco(root) + voc.train_aug_samples(root)
-
-    return {"COCO": from_coco, "train": train, "val": voc.SPLITS["val"]}
+    both = lambda root: from_coco(root) + voc.train_aug_samples(root)  # noqa: E731
+    return {"COCO": from_coco, "train": both, "val": voc.SPLITS["val"]}

@@ -17,18 +17,15 @@ from gcnlab.data.readers import Sample
 from gcnlab.data.transforms import VOID
 from gcnlab.errors import UserError
 
+REMEDY = "use COCO's original annotation file"
+
 
 @dataclass(frozen=True)
 class CocoSample(Sample):
-    """One image and its objects.
+    """One image and its objects."""
 
-    Args:
-        objects: (class, area, is a crowd, segmentation) each.
-        size: (height, width).
-    """
-
-    objects: tuple[tuple[int, float, bool, Any], ...] = ()
-    size: tuple[int, int] = (0, 0)
+    objects: tuple[tuple[int, float, bool, Any], ...] = ()  # class, area, crowd?, segmentation
+    size: tuple[int, int] = (0, 0)  # height, width
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -42,15 +39,13 @@ class CocoSample(Sample):
         """The label map (H, W) uint8; ``UserError`` names the image with a damaged annotation."""
         label = np.zeros(self.size, np.uint8)
         # crowds first, then from large to small: what is painted later lies on top
-        for class_id, _, crowd, segmentation in sorted(
-            self.objects, key=lambda o: (not o[2], -o[1])
-        ):
+        objects = sorted(self.objects, key=lambda o: (not o[2], -o[1]))
+        for class_id, _, crowd, segmentation in objects:
             try:
                 mask = decode_mask(segmentation, self.size)
             except Exception as error:  # pycocotools raises many kinds, also bare Exception
                 problem = f"the objects of {self.image.name} cannot be drawn ({error})"
-                remedy = "use COCO's original annotation file"
-                raise UserError(f"{self.label}: {problem}: {remedy}") from None
+                raise UserError(f"{self.label}: {problem}: {REMEDY}") from None
             label[mask] = VOID if crowd else class_id
         return label
 

@@ -63,13 +63,10 @@ def check_pair(
     source: Source, sample: Sample, image: tuple[int, int], label: tuple[int, int]
 ) -> None:
     """Raise ``UserError`` unless image and label have one (width, height), that of ``source``."""
+    own, labels = ("×".join(map(str, size)) for size in (image, label))
     if image != label:
-        raise UserError(
-            f"{sample.label} is {label[0]}×{label[1]} but {sample.image.name} is "
-            f"{image[0]}×{image[1]}: image and label must match"
-        )
+        problem = f"{sample.label} is {labels} but {sample.image.name} is {own}"
+        raise UserError(f"{problem}: image and label must match")
     if source.size is not None and image != source.size:
-        raise UserError(
-            f"{sample.image} is {image[0]}×{image[1]}, not {source.size[0]}×{source.size[1]}: "
-            "use the images of that size"
-        )
+        problem = f"{sample.image} is {own}, not {source.size[0]}×{source.size[1]}"
+        raise UserError(f"{problem}: use the images of that size")

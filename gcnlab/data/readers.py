@@ -28,9 +28,8 @@ def reading(path: Path, kind: str, remedy: str = "complete the data set") -> Ite
     except FileNotFoundError:
         raise UserError(f"{path} is missing: {remedy}") from None
     except Exception as error:  # Pillow and scipy raise many kinds for a damaged file
-        reason = " ".join(str(error).split())
-        message = f"{path} cannot be read as {kind} ({reason}): copy the file again"
-        raise UserError(message) from None
+        problem = f"{path} cannot be read as {kind} ({' '.join(str(error).split())})"
+        raise UserError(f"{problem}: copy the file again") from None
 
 
 def read_image(path: Path) -> Image.Image:
@@ -42,10 +41,7 @@ def read_image(path: Path) -> Image.Image:
 
 
 def read_upright(path: Path) -> Image.Image:
-    """The user's own photograph, turned as its camera says.
-
-    Images of data sets are read as their labels lie.
-    """
+    """The user's own photograph, turned as its camera says; images of data sets never are."""
     read_image(path)  # which says what is wrong with it
     with Image.open(path) as image:
         return ImageOps.exif_transpose(image).convert("RGB")
@@ -65,11 +61,7 @@ def read_label(path: Path, num_classes: int, ids: Mapping[int, int] | None = Non
         legal = f"legal are 0 … {highest} and {VOID}"
         raise UserError(f"{path} has label values {illegal[:5]}; {legal}: {ORIGINAL}")
     label = label.astype(np.uint8, copy=False)
-    if ids is None:
-        return label
-    table = np.full(256, VOID, np.uint8)
-    table[list(ids)] = list(ids.values())
-    return table[label]
+    return label if ids is None else _table(ids)[label]
 
 
 @dataclass(frozen=True)
@@ -99,9 +91,8 @@ class Sample:
 def _read_png(path: Path) -> np.ndarray:
     with reading(path, "a label map"), Image.open(path) as image:
         if image.mode not in ("P", "L"):
-            kind = "colour picture" if image.mode.startswith("RGB") else "picture"
-            problem = f"{path} is a {kind} (mode {image.mode}), not a map of class ids"
-            raise UserError(f"{problem}: {ORIGINAL}")
+            kind = f"{'colour ' * image.mode.startswith('RGB')}picture (mode {image.mode})"
+            raise UserError(f"{path} is a {kind}, not a map of class ids: {ORIGINAL}")
         return np.array(image, dtype=np.uint8)
 
 
@@ -111,20 +102,17 @@ def _read_mat(path: Path) -> np.ndarray:
 
 
 def read_list(path: Path, remedy: str) -> list[str]:
-    """The non-empty lines of a list file, in order.
-
-    ``UserError`` if it is missing, with ``remedy``, or no text.
-    """
+    """The non-empty lines of a list file; ``UserError`` if it is missing (``remedy``) or no text."""
     with reading(path, "a list", remedy):
         lines = path.read_text(encoding="utf-8").splitlines()
         return [line.strip() for line in lines if line.strip()]
 
 
+def _table(ids: Mapping[int, int]) -> np.ndarray:
+    """The class of each of 256 values; those that are not in ``ids`` are void."""
+    return np.array([ids.get(value, VOID) for value in range(256)], np.uint8)
+
+
 def class_map(classes: Iterable[int] | None) -> np.ndarray:
     """A table of 256 entries that keeps ``classes`` as 0, 1, … and sends other ids to void."""
-    if classes is None:
-        return np.arange(256, dtype=np.uint8)
-    table = np.full(256, VOID, np.uint8)
-    for new, old in enumerate(classes):
-        table[old] = new
-    return table
+    return _table({old: new for new, old in enumerate(range(256) if classes is None else classes)})

@@ -16,15 +16,12 @@ class Source:
         splits: root folder → samples. ``train`` and ``val`` are what runs use; further splits are
             parts that a check counts.
         classes: names, in the order of the ids.
-        official_counts: images of each split as published.
-        holds: what the data root must hold, for messages.
-        layout: the folders in full, for messages.
+        official_counts: images of each split as published, or by ``official`` in other words.
+        holds, layout: what the data root must hold, in short and in full, for messages.
         default_root: synthetic data know their own folder.
         size: (width, height) that every image has, or None if they differ.
-        official: whose counts those are.
         unused: how many listed images are left out because they show no object of the classes.
-        test: the images without labels of which a test server wants predictions, or None.
-        official_test: how many those are.
+        test: the ``official_test`` images of a test server, without labels, or None.
     """
 
     splits: dict[str, Callable[[Path], list[Sample]]]

@@ -11,19 +11,17 @@ from gcnlab.errors import UserError
 
 @dataclass(frozen=True)
 class DataSpec:
-    """Which data a run uses and how they are prepared.
+    """Which data a run uses and how they are prepared; sizes in pixels.
 
     Args:
         name: a name of ``SOURCES``.
-        side: images are padded to ``side`` × ``side`` pixels, or to a width of ``side`` and a
-            height of ``height``.
-        long_side: scale the longer image side to so many pixels first; None keeps the size.
+        side: images are padded to this width, and to ``height`` (None: as ``side``).
+        long_side: scale the longer image side to this first; None keeps the size.
         classes: ids to score, renumbered 0, 1, …; all others become void. None keeps every class.
         resize: classification only: scale the shorter image side to this and cut out the centre,
             for evaluation.
         crop_area: with ``resize``: the least share of its area that a random training crop keeps
             (0.08 in the classical recipe).
-        height: None: as ``side``.
         crop: segmentation only: training takes random crops of ``crop`` × ``crop`` pixels.
         images: train on so many images only, evenly spaced over the list.
         holdout: segmentation only: choose a schedule without a look at val. ``val`` is every fifth
@@ -46,13 +44,12 @@ class DataSpec:
 
     def __post_init__(self):
         if self.name not in SOURCES:
-            known = ", ".join(SOURCES)
-            raise UserError(f"unknown data set {self.name!r}; choose one of {known}")
+            raise UserError(f"unknown data set {self.name!r}; choose one of {', '.join(SOURCES)}")
         if (self.resize is None) != (self.crop_area is None):
             raise UserError("resize and crop_area belong together: set both or none")
         if self.crop is not None and self.crop > min(self.canvas):
-            canvas = f"{self.canvas[1]}×{self.canvas[0]} pixels"
-            raise UserError(f"crop {self.crop} does not fit into {canvas}: use a smaller crop")
+            canvas = f"{self.canvas[1]}×{self.canvas[0]} pixels: use a smaller crop"
+            raise UserError(f"crop {self.crop} does not fit into {canvas}")
         if self.holdout and self.is_classification:
             raise UserError(f"holdout is for segmentation, not for {self.name!r}: leave it out")
 
@@ -80,8 +77,6 @@ class DataSpec:
         if self.source.default_root is not None:
             return self.source.default_root()
         if data_root is None:
-            holds = self.source.holds
-            raise UserError(
-                f"data set {self.name!r} needs a data root: name the folder that holds {holds}"
-            )
+            remedy = f"name the folder that holds {self.source.holds}"
+            raise UserError(f"data set {self.name!r} needs a data root: {remedy}")
         return data_root

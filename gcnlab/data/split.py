@@ -4,8 +4,8 @@ import hashlib
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from functools import lru_cache
+from itertools import chain, pairwise
 from threading import Lock
 
 import torch
@@ -49,9 +49,8 @@ class Split:
 
     Args:
         decode: sample → image, label, size.
-        evaluation: what is done to a decoded image when it is evaluated; None: nothing.
-        training: what is done to a decoded image and its label when it is trained on, with a
-            generator of random numbers.
+        evaluation: what is done to a decoded image that is evaluated; None: nothing.
+        training: what is done to a decoded image and its label, with a generator, in training.
 
     Raises:
         UserError: no samples; at an access, a damaged file.
@@ -103,8 +102,7 @@ class Split:
         """
         if len(self) <= LARGE:
             with ThreadPoolExecutor() as pool:
-                for _ in pool.map(lambda sample: self._decode(sample) and None, self.samples):
-                    pass
+                any(pool.map(lambda sample: self._decode(sample) and None, self.samples))
 
     def batches(
         self, numbers: Iterator[Sequence[int]], item: Callable[[int], Decoded]
@@ -118,17 +116,10 @@ class Split:
             images, labels, sizes = zip(*items, strict=True)
             return torch.stack(images), torch.stack(labels), list(sizes)
 
-        with ExitStack() as stack:
-            readers = stack.enter_context(ThreadPoolExecutor())
-            ahead = stack.enter_context(ThreadPoolExecutor(1))
-            waiting = None
-            for batch in numbers:
-                coming = ahead.submit(collate, batch)
-                if waiting is not None:
-                    yield waiting.result()
-                waiting = coming
-            if waiting is not None:
-                yield waiting.result()
+        with ThreadPoolExecutor() as readers, ThreadPoolExecutor(1) as ahead:
+            coming = (ahead.submit(collate, batch) for batch in numbers)
+            for batch, _ in pairwise(chain(coming, [None])):  # which asks for the next one first
+                yield batch.result()
 
     def in_order(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor, list[tuple[int, int]]]]:
         """All samples once, in order, for evaluation."""

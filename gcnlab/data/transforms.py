@@ -35,21 +35,17 @@ def pad(
     h, w = label.shape
     if h > height or w > width:
         raise ValueError(f"an image of {w}×{h} does not fit into {width}×{height}")
-    padded_image = np.empty((height, width, 3), np.uint8)
-    padded_image[:] = MEAN_COLOUR
-    padded_image[:h, :w] = image
-    padded_label = np.full((height, width), VOID, np.uint8)
-    padded_label[:h, :w] = label
-    return padded_image, padded_label
+    pixels = np.full((height, width, 3), MEAN_COLOUR, np.uint8)
+    labels = np.full((height, width), VOID, np.uint8)
+    pixels[:h, :w], labels[:h, :w] = image, label
+    return pixels, labels
 
 
 def crop_part(
     image: Tensor, label: Tensor, generator: torch.Generator, side: int
 ) -> tuple[Tensor, Tensor]:
     """A random ``side`` × ``side`` part of ``image`` (3, H, W) and of its label map (H, W)."""
-    height, width = label.shape
-    top = int(torch.randint(height - side + 1, (), generator=generator))
-    left = int(torch.randint(width - side + 1, (), generator=generator))
+    top, left = (int(torch.randint(n - side + 1, (), generator=generator)) for n in label.shape)
     part = (..., slice(top, top + side), slice(left, left + side))
     return image[part], label[part]
 
@@ -85,6 +81,5 @@ def random_crop(image: Tensor, side: int, least_area: float, generator: torch.Ge
         if 0 < h <= height and 0 < w <= width:
             top, left = int(u[2] * (height - h + 1)), int(u[3] * (width - w + 1))
             return tvf.resized_crop(image, top, left, h, w, [side, side], antialias=True)
-    return tvf.resize(
-        tvf.center_crop(image, [min(height, width)] * 2), [side, side], antialias=True
-    )
+    square = tvf.center_crop(image, [min(height, width)] * 2)
+    return tvf.resize(square, [side, side], antialias=True)

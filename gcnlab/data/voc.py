@@ -34,26 +34,19 @@ def _voc_folder(root: Path) -> Path:
     return folder
 
 
-def _listed(root: Path, split: str, remedy: str) -> list[tuple[str, Path]]:
-    """Names and images of ``ImageSets/Segmentation/<split>.txt``, in its order."""
-    folder = _voc_folder(root)
-    names = read_list(folder / "ImageSets" / "Segmentation" / f"{split}.txt", remedy)
-    return [(name, folder / "JPEGImages" / f"{name}.jpg") for name in names]
-
-
-def voc_samples(root: Path, split: str) -> list[Sample]:
+def voc_samples(root: Path, split: str, remedy: str = "unpack VOC 2012 completely") -> list[Sample]:
     """The samples of ``ImageSets/Segmentation/<split>.txt``, in its order."""
-    labels = _voc_folder(root) / "SegmentationClass"
-    listed = _listed(root, split, "unpack VOC 2012 completely")
-    return [Sample(name, image, labels / f"{name}.png") for name, image in listed]
+    folder = _voc_folder(root)
+    images, labels = folder / "JPEGImages", folder / "SegmentationClass"
+    names = read_list(folder / "ImageSets" / "Segmentation" / f"{split}.txt", remedy)
+    return [Sample(name, images / f"{name}.jpg", labels / f"{name}.png") for name in names]
 
 
 def sbd_samples(root: Path, splits: tuple[str, ...] = ("train", "val")) -> list[Sample]:
     """The samples of SBD's own ``splits`` (both: 11,355 in the release), sorted by name."""
     folder = root / "benchmark_RELEASE" / "dataset"
-    names: set[str] = set()
-    for split in splits:
-        names |= set(read_list(folder / f"{split}.txt", f"unpack SBD (benchmark.tgz) into {root}"))
+    remedy = f"unpack SBD (benchmark.tgz) into {root}"
+    names = {name for split in splits for name in read_list(folder / f"{split}.txt", remedy)}
     images, labels = folder / "img", folder / "cls"
     return [Sample(n, images / f"{n}.jpg", labels / f"{n}.mat") for n in sorted(names)]
 
@@ -64,29 +57,20 @@ def train_aug_samples(root: Path) -> list[Sample]:
     Derived by set subtraction, so that no validation image leaks in from SBD; VOC's own finer
     labels are used where an image is in both. Raises ``UserError`` if VOC's own lists overlap.
     """
-    train = voc_samples(root, "train")
-    val = {sample.name for sample in voc_samples(root, "val")}
-    both = sorted(val & {sample.name for sample in train})
-    if both:
+    samples = {split: voc_samples(root, split) for split in ("train", "val")}
+    train, val = ({sample.name for sample in listed} for listed in samples.values())
+    if both := sorted(val & train):
         problem = f"{len(both)} names, first {both[0]}, are in train.txt and val.txt"
         raise UserError(f"ImageSets/Segmentation: {problem}: use the official lists")
-    excluded = val | {sample.name for sample in train}
-    return train + [sample for sample in sbd_samples(root) if sample.name not in excluded]
+    return samples["train"] + [s for s in sbd_samples(root) if s.name not in train | val]
 
 
 def test_images(root: Path) -> list[Path]:
     """The images of ``ImageSets/Segmentation/test.txt`` (1,456 in VOC 2012), without labels."""
-    return [image for _, image in _listed(root, "test", "unpack VOC2012test.tar there")]
+    return [s.image for s in voc_samples(root, "test", "unpack VOC2012test.tar there")]
 
 
-ALONE_SPLITS = {
-    "train": partial(voc_samples, split="train"),
-    "val": partial(voc_samples, split="val"),
-}
-SPLITS = {
-    "VOC train": ALONE_SPLITS["train"],
-    "SBD": sbd_samples,
-    "train": train_aug_samples,
-    "val": ALONE_SPLITS["val"],
-}
+ALONE_SPLITS = {split: partial(voc_samples, split=split) for split in ("train", "val")}
+SPLITS = {"VOC train": ALONE_SPLITS["train"], "SBD": sbd_samples, "train": train_aug_samples}
+SPLITS["val"] = ALONE_SPLITS["val"]
 SBD_SPLITS = {split: partial(sbd_samples, splits=(split,)) for split in ("train", "val")}

@@ -23,10 +23,11 @@ class Ablation:
 
     Args:
         low_data: trained on few images.
-        start: initialised from the trained ``gcn`` or ``conv`` of the same k, instead of the profile's
-            backbone alone: a trivial convolution then holds the very kernel that GCN found.
-        scaled: ``rate`` (learning rate of the heads divided) or ``decay`` (weight decay multiplied) by
-            the growth of the fan-in over k = 3.
+        start: initialised from the trained ``gcn`` or ``conv`` of the same k, instead of the
+            profile's backbone alone: a trivial convolution then holds the very kernel that GCN
+            found.
+        scaled: ``rate`` (learning rate of the heads divided) or ``decay`` (weight decay multiplied)
+            by the growth of the fan-in over k = 3.
     """
 
     head: str

@@ -11,7 +11,8 @@ from gcnlab.models import build_classifier, build_segmenter
 
 
 def build_model(run: PreTraining | Training, weights: Path | str | None = None) -> torch.nn.Module:
-    """The untrained model of ``run``; layers that ``weights`` does not fill are drawn from its seed."""
+    """The untrained model of ``run``; layers that ``weights`` does not fill are drawn from its
+    seed."""
     torch.manual_seed(run.seed)
     num_classes = len(run.data.class_names)
     if isinstance(run, PreTraining):
@@ -31,14 +32,14 @@ def initialise(run: PreTraining | Training, store: Store) -> torch.nn.Module:
 def trained_model(run: PreTraining | Training, store: Store) -> torch.nn.Module:
     """The trained model of a finished run, in evaluation mode.
 
-    ``UserError`` if it was not trained below the store's folder, or its weights are not those that its
-    record names.
+    ``UserError`` if it was not trained below the store's folder, or its weights are not those that
+    its record names.
     """
     record = store.record(run)
     if record is None or not store.output(run).is_file():
         raise UserError(
-            f"{run.name} has no weights below {store.out}: train it first (python -m gcnlab run); the "
-            "committed study has records only"
+            f"{run.name} has no weights below {store.out}: train it first (python -m gcnlab run); "
+            "the committed study has records only"
         )
     if record.get("diverged"):
         raise UserError(f"{run.name} diverged ({record['diverged']}): it has no trained weights")
@@ -46,7 +47,8 @@ def trained_model(run: PreTraining | Training, store: Store) -> torch.nn.Module:
 
 
 def load_weights(run: PreTraining | Training, path: Path, digest: str) -> torch.nn.Module:
-    """The model of ``run`` with the weights in ``path``; ``UserError`` unless their digest is ``digest``."""
+    """The model of ``run`` with the weights in ``path``; ``UserError`` unless their digest is
+    ``digest``."""
     model = build_model(run)
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)

@@ -82,7 +82,8 @@ def device_name() -> str:
 
 
 def peak_memory() -> int:
-    """Bytes: of the GPU's allocator, or of this process so far (an upper bound after other runs)."""
+    """Bytes: of the GPU's allocator, or of this process so far (an upper bound after other
+    runs)."""
     device = pick_device()
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)

@@ -31,10 +31,10 @@ Log = Callable[[str], None]
 def execute(run: Run, store: Store, log: Log = print) -> Record:
     """Train and measure ``run`` and write its record; resumes an interrupted attempt.
 
-    What ``run`` starts from must be finished (the scheduler sees to it). The record is written last and
-    atomically: nothing else says that a run is complete. If another process is at the same run, this one
-    waits for it and returns its record. A run whose weights are there but were measured by another
-    version of the metrics is measured again, not trained.
+    What ``run`` starts from must be finished (the scheduler sees to it). The record is written last
+    and atomically: nothing else says that a run is complete. If another process is at the same run,
+    this one waits for it and returns its record. A run whose weights are there but were measured by
+    another version of the metrics is measured again, not trained.
     """
     with fixed_threads(), store.lock(run):
         if store.is_complete(run, with_output=True):

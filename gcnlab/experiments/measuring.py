@@ -80,7 +80,8 @@ def distances(run: Training) -> list[float]:
 
 
 def segmenter_scores(model: Segmenter, run: Training, store: Store) -> dict[str, Any]:
-    """Metrics and counts of a segmenter on the whole validation split, and its fit to training images."""
+    """Metrics and counts of a segmenter on the whole validation split, and its fit to training
+    images."""
     classes, context = len(run.data.class_names), inference_context()
     batches = batches_of(run.data, "val", store)
     scored = score_segmentation(model, batches, classes, distances(run), context, run.test_time)
@@ -98,9 +99,9 @@ def segmenter_scores(model: Segmenter, run: Training, store: Store) -> dict[str,
 def from_counts(scored: SegmentationCounts, run: Training) -> dict[str, Any]:
     """``metrics`` (in [0, 1]) and the ``counts`` that they follow from, as a record keeps them.
 
-    Counts: ``confusion`` (a row per true class), ``boundary`` (per distance the correct and the counted
-    pixels of the boundary region, and of ``all``), ``per_image`` (a line per image: class, hits, predicted
-    and true pixels of each class on it).
+    Counts: ``confusion`` (a row per true class), ``boundary`` (per distance the correct and the
+    counted pixels of the boundary region, and of ``all``), ``per_image`` (a line per image: class,
+    hits, predicted and true pixels of each class on it).
     """
     confusion, boundary = scored.confusion, scored.boundary
     names = run.data.class_names
@@ -127,7 +128,8 @@ def _rows(values: Any) -> list[str]:
 
 def kernel_statistics(model: Segmenter, run: Training) -> dict[str, Any] | None:
     """Of the head on the coarsest feature map, as a dense kernel: its spectrum, and for a trivial
-    convolution the share of its energy that a GCN can express, beside that of noise of its shape."""
+    convolution the share of its energy that a GCN can express, beside that of noise of its
+    shape."""
     if run.head not in ("gcn", "conv"):
         return None
     head = model.heads[-1]

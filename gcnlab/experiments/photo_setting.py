@@ -42,8 +42,8 @@ PAIR = backbone_pair(
 
 
 def _protocols() -> dict[str, Protocol]:
-    """COCO, SBD and VOC at 320 pixels, then the two others at 256 as in all other tables; and CamVid,
-    which has no coarse labels."""
+    """COCO, SBD and VOC at 320 pixels, then the two others at 256 as in all other tables; and
+    CamVid, which has no coarse labels."""
 
     def like(name: str, side: int) -> DataSpec:
         return replace(TEMPLATE.data, name=name, side=side, long_side=side)

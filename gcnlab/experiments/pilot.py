@@ -1,12 +1,14 @@
 """The pilot: which backbone and how many steps, chosen on held-out training images, never on val.
 
-A fifth of the training images is held out (``DataSpec.holdout``). On it the question is first whether a
-setting can show the paper's mechanism at all, then how long training must be:
+A fifth of the training images is held out (``DataSpec.holdout``). On it the question is first
+whether a setting can show the paper's mechanism at all, then how long training must be:
 
-- **Backbone.** Candidates differ in the receptive field of C5. Wanted is the widest field with which the
-  trained baseline still sees small objects whole and large ones not (section 3.1): by theory, wider than
-  the median object and narrower than the largest quarter. Which claim comes out plays no part.
-- **Steps.** The shortest schedule for which doubling adds less than ``LEAST_GAIN`` points to every one of
+- **Backbone.** Candidates differ in the receptive field of C5. Wanted is the widest field with
+which the
+  trained baseline still sees small objects whole and large ones not (section 3.1): by theory, wider
+  than the median object and narrower than the largest quarter. Which claim comes out plays no part.
+- **Steps.** The shortest schedule for which doubling adds less than ``LEAST_GAIN`` points to every
+one of
   ``VARIANTS``, mean of ``SEEDS``.
 """
 
@@ -30,7 +32,8 @@ BACKBONES = ("bottleneck19", "bottleneck27", "bottleneck35", "small")
 def configs(
     profile: Profile, backbones: Sequence[str] | None = None, steps: Sequence[int] | None = None
 ) -> list[Training]:
-    """The pilot's trainings: every variant, seed and length on the profile's backbone, or on others."""
+    """The pilot's trainings: every variant, seed and length on the profile's backbone, or on
+    others."""
     template = profile.template
     names = (template.backbone,) if backbones is None else backbones
     lengths = STEPS[profile.name] if steps is None else steps
@@ -70,7 +73,12 @@ def scores(profile: Profile, store: Store, runs: Sequence[Training]) -> pd.DataF
         title = Variant(run.head, run.k).title
         metrics = {name: 100 * record["metrics"][name] for name in ("miou", "training_miou")}
         rows.append(
-            {"backbone": run.backbone, "variant": title, "steps": run.schedule.steps, "seed": run.seed}
+            {
+                "backbone": run.backbone,
+                "variant": title,
+                "steps": run.schedule.steps,
+                "seed": run.seed,
+            }
             | metrics
         )
     columns = ["backbone", "variant", "steps", "seed", "miou", "training_miou"]
@@ -78,7 +86,8 @@ def scores(profile: Profile, store: Store, runs: Sequence[Training]) -> pd.DataF
 
 
 def converged_steps(frame: pd.DataFrame) -> int | None:
-    """The shortest length whose double adds less than ``LEAST_GAIN`` to every variant; None if none."""
+    """The shortest length whose double adds less than ``LEAST_GAIN`` to every variant; None if
+    none."""
     table = frame.groupby(["variant", "steps"])["miou"].mean().unstack("steps")
     for steps in table.columns[:-1]:
         if 2 * steps in table and (table[2 * steps] - table[steps]).lt(LEAST_GAIN).all():

@@ -30,7 +30,8 @@ Pairs = Iterator[tuple[np.ndarray, np.ndarray]]
 
 
 def evaluate(run: Evaluation, store: Store, log: Callable[[str], None]) -> dict[str, Any]:
-    """Measure a trained model with ``run.test_time``; keep its probabilities on val and tuning images."""
+    """Measure a trained model with ``run.test_time``; keep its probabilities on val and tuning
+    images."""
     folder = store.output(run)
     work = folder.with_name(f".writing-{folder.name}")
     shutil.rmtree(
@@ -73,7 +74,8 @@ def _tuning_images(run: Evaluation | CrfEvaluation, store: Store) -> list[int]:
 
 
 def refine(run: CrfEvaluation, store: Store, log: Callable[[str], None]) -> dict[str, Any]:
-    """Apply the CRF to kept probabilities, with the kernels that score best on the tuning images."""
+    """Apply the CRF to kept probabilities, with the kernels that score best on the tuning
+    images."""
     run.crf.check_backend()
     classes, candidates = len(run.data.class_names), run.crf.candidates
     tuned, numbers = [], _tuning_images(run, store)

@@ -1,4 +1,5 @@
-"""The profiles: which data, at what size, with which schedule. They differ in data, never in code."""
+"""The profiles: which data, at what size, with which schedule. They differ in data, never in
+code."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,14 +21,15 @@ class Profile:
     Args:
         title: what a reader calls it, such as ``synthetic data``.
         description: one line, shown beside every number.
-        template: the training that every variant of Tables 1–5 shares; head, k, m, refine and seed are
-            filled in.
-        pair: the same for Table 6, on a ResNet and on its GCN form: each starts from the pre-training
-            of its backbone, both under one recipe.
+        template: the training that every variant of Tables 1–5 shares; head, k, m, refine and seed
+            are filled in.
+        pair: the same for Table 6, on a ResNet and on its GCN form: each starts from the
+            pre-training of its backbone, both under one recipe.
         pair_name: what the ResNet of the pair is, in words.
         protocols: staged trainings by name: ``voc`` (Table 7) and ``street`` (Table 9).
         evidence: False where the numbers only show that the code runs.
-        converged: whether doubling the schedule hardly changes a score (see ``experiments/pilot.py``).
+        converged: whether doubling the schedule hardly changes a score (see
+            ``experiments/pilot.py``).
     """
 
     name: str
@@ -42,7 +44,8 @@ class Profile:
 
     @property
     def top_channels(self) -> int:
-        """Channels of C5, the coarsest feature map, to which the m of Table 4 is relative (2048 in the paper)."""
+        """Channels of C5, the coarsest feature map, to which the m of Table 4 is relative (2048 in
+        the paper)."""
         return _top_channels(self.template.backbone)
 
 
@@ -69,13 +72,13 @@ PROFILES = {
         _synthetic(
             "quick",
             "synthetic data, quick",
-            "synthetic data, 64 px, 8 classes, trained for a part of what converges: fifteen minutes",
+            "synthetic data, 64 px, 8 classes, trained for a part of what convergence takes",
             synthetic_setting.QUICK,
         ),
         _synthetic(
             "synthetic",
             "synthetic data",
-            "synthetic data, 64 px, 8 classes, small ResNet pre-trained on single shapes, converged",
+            "synthetic data, 64 px, 8 classes, small ResNet pre-trained on single shapes",
             synthetic_setting.CONVERGED,
             converged=True,
         ),

@@ -1,4 +1,5 @@
-"""What a trained network sees: receptive fields at objects, and scores by object size, as a record."""
+"""What a trained network sees: receptive fields at objects, and scores by object size, as a
+record."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -29,8 +30,8 @@ from gcnlab.experiments.measuring import inference_context
 from gcnlab.experiments.records import FORMAT, Record
 from gcnlab.experiments.store import EVALUATION_VERSION, Store
 
-# Bounds of the size bins as shares of the image's side; the last bin holds what exceeds the theoretical
-# field of the baseline. Smaller than the first bound is no object that one could tell.
+# Bounds of the size bins as shares of the image's side; the last bin holds what exceeds the
+# theoretical field of the baseline. Smaller than the first bound is no object that one could tell.
 EDGES = (4 / 64, 12 / 64, 20 / 64, 30 / 64)
 WINDOW, STRIDE = 7 / 64, 3 / 64  # of the occlusion, as shares of the side: 11 and 5 of 100 pixels
 SHARES = (0.5, 0.95)  # of the mass of a map, whose smallest square gives its side
@@ -71,7 +72,8 @@ def theoretical_side(run: Training) -> int:
 def instances(run: Training, index: int, label: np.ndarray, store: Store) -> tuple[np.ndarray, str]:
     """The object map (H, W) of a validation image, and where it is from.
 
-    VOC's own ``SegmentationObject`` where it is there, scaled as the label, else connected components.
+    VOC's own ``SegmentationObject`` where it is there, scaled as the label, else connected
+    components.
     """
     sample = data.samples(run.data, "val", store.data_root)[index]
     path = sample.label.parent.parent / "SegmentationObject" / sample.label.name
@@ -108,12 +110,13 @@ def objects_to_measure(run: Training, per_bin: int, store: Store) -> Iterator[Ob
 def measure(
     run: Training, store: Store, per_bin: int, log: Callable[[str], None] = print
 ) -> Record:
-    """Measure a trained run, or read what was measured with at least ``per_bin`` objects of each size.
+    """Measure a trained run, or read what was measured with at least ``per_bin`` objects of each
+    size.
 
-    The record has ``theoretical`` (side in pixels), ``objects`` (per object its image and instance, bin,
-    size, and the sides of its valid and effective fields) and ``by_size`` (scores of all validation
-    objects by bin). Fields are those of the true class's score at the object's innermost point.
-    ``UserError`` if the run was not trained below the store's folder.
+    The record has ``theoretical`` (side in pixels), ``objects`` (per object its image and instance,
+    bin, size, and the sides of its valid and effective fields) and ``by_size`` (scores of all
+    validation objects by bin). Fields are those of the true class's score at the object's innermost
+    point. ``UserError`` if the run was not trained below the store's folder.
     """
     path = store.field_path(run)
     if path is None or store.record(run) is None:
@@ -128,9 +131,7 @@ def measure(
     started = time.monotonic()
     with fixed_threads():
         model = trained_model(run, store).to(pick_device())
-        log(
-            f"{run.name}: receptive fields of {per_bin} objects in each of {len(edges(run)) - 1} sizes"
-        )
+        log(f"{run.name}: fields of {per_bin} objects in each of {len(edges(run)) - 1} sizes")
         objects = [_fields(model, run, o, store) for o in objects_to_measure(run, per_bin, store)]
         by_size, origins = _scores_by_size(model, run, store)
     window, stride = _occlusion(run)

@@ -1,8 +1,8 @@
 """The one store of records: JSON files, one per finished run or measurement, and their manifest.
 
 ``<out>/<profile>/runs/<name>-<key>.json`` holds what a run gave, ``…/fields/<name>-<key>.json`` the
-receptive fields that were measured of it. A file is whole or not there; its presence is what says that
-a run is complete.
+receptive fields that were measured of it. A file is whole or not there; its presence is what says
+that a run is complete.
 """
 
 import fcntl
@@ -110,7 +110,8 @@ def _check_values(record: Record) -> None:
 
 
 def read_all(out: Path, profile: str, folder: str = "runs") -> list[Record]:
-    """All records in ``folder`` of ``profile``, sorted by file name; ``UserError`` for a damaged one."""
+    """All records in ``folder`` of ``profile``, sorted by file name; ``UserError`` for a damaged
+    one."""
     return [read(path) for path in sorted((out / profile / folder).glob("*.json"))]
 
 
@@ -153,8 +154,10 @@ def extend_manifest(folder: Path) -> int:
     """
     wrong = [line for line in check_manifest(folder) if not line.endswith("not in the manifest")]
     if wrong:
-        raise UserError(f"{folder}: {len(wrong)} records differ from the manifest, first: {wrong[0]}; "
-                        "restore them (git checkout)")  # fmt: skip
+        raise UserError(
+            f"{folder}: {len(wrong)} records differ from the manifest, first: {wrong[0]}; restore "
+            "them (git checkout)"
+        )
     path, present = folder / MANIFEST, digests(folder)
     before = len(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else 0
     write_atomically(json.dumps(present, indent=1) + "\n", path)

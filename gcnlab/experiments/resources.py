@@ -40,8 +40,9 @@ def chain(run: Run) -> Iterator[Run]:
 
 
 def check_present(runs: list[Run], store: Store) -> None:
-    """``UserError`` if data or weights that ``runs``, and those they start from, need are missing."""
-    for run in dict.fromkeys(link for run in runs for link in chain(run)):
+    """``UserError`` if data or weights that ``runs``, and those they start from, need are
+    missing."""
+    for run in dict.fromkeys(link for each in runs for link in chain(each)):
         weights_file(run, store.data_root)
         for split in ("train", "val"):
             data.samples(run.data, split, store.data_root)
@@ -60,10 +61,11 @@ def without_backend(runs: list[Run]) -> dict[Run, str]:
 
 
 def disk_needed(runs: list[Run], store: Store, jobs: int = 1) -> int:
-    """Bytes that ``runs`` leave below the store's folder, and need while ``jobs`` of them are at work.
+    """Bytes that ``runs`` leave below the store's folder, and need while ``jobs`` of them are at
+    work.
 
-    A training keeps its weights. While it is at work it has a checkpoint too, and for a moment the old one
-    and the new one. An evaluation keeps probabilities in float16.
+    A training keeps its weights. While it is at work it has a checkpoint too, and for a moment the
+    old one and the new one. An evaluation keeps probabilities in float16.
     """
     weights, scores = [], []
     with torch.device("meta"):
@@ -79,13 +81,16 @@ def disk_needed(runs: list[Run], store: Store, jobs: int = 1) -> int:
 
 
 def check_ready(runs: list[Run], store: Store, jobs: int = 1) -> None:
-    """``UserError`` before any work: data missing or damaged, the folder not writable or the disk full."""
+    """``UserError`` before any work: data missing or damaged, the folder not writable or the disk
+    full."""
     check_writable(store.out)
     check_present(runs, store)
     needed, free = disk_needed(runs, store, jobs), shutil.disk_usage(store.out).free
     if free < needed:
-        raise UserError(f"{store.out} has {free / 1e9:.1f} GB free and these runs need {needed / 1e9:.1f} GB: "
-                        "free some space or choose another folder")  # fmt: skip
+        raise UserError(
+            f"{store.out} has {free / 1e9:.1f} GB free and these runs need {needed / 1e9:.1f} GB: "
+            "free some space or choose another folder"
+        )
     for spec in dict.fromkeys(run.data for run in runs):
         for split in ("train", "val"):
             data.load(spec, split, store.data_root).check()

@@ -1,4 +1,5 @@
-"""Many runs: what is complete is skipped, what was interrupted goes on, one failure stops no other."""
+"""Many runs: what is complete is skipped, what was interrupted goes on, one failure stops no
+other."""
 
 import multiprocessing
 import os
@@ -52,9 +53,9 @@ def run_all(runs: list[Run], store: Store, jobs: int = 1, log: Log = print,
             cluster: dict[str, str] | None = None) -> list[str]:  # fmt: skip
     """Train what is missing of ``runs``, ``jobs`` at a time; GPUs are dealt out in turn.
 
-    With ``cluster`` every run is one job of submitit: ``{"cluster": "slurm" or "local"}`` and parameters of
-    its ``AutoExecutor``, such as ``slurm_partition`` or ``timeout_min``; the store's folder must then be
-    one that all machines share.
+    With ``cluster`` every run is one job of submitit: ``{"cluster": "slurm" or "local"}`` and
+    parameters of its ``AutoExecutor``, such as ``slurm_partition`` or ``timeout_min``; the store's
+    folder must then be one that all machines share.
 
     Returns:
         One line per failed run, empty if all went well. What was finished stays finished.
@@ -115,7 +116,8 @@ def _work(run: Run, store: Store) -> None:
 
 
 class _Slot:
-    """One process that works on one run after the other; if it is killed, that costs only its run."""
+    """One process that works on one run after the other; if it is killed, that costs only its
+    run."""
 
     def __init__(self, number: int, gpus: int):
         self._gpu = number % gpus if gpus else None

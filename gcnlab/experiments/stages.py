@@ -1,4 +1,5 @@
-"""Staged training (Tables 7 and 9) as data: which sets in which order, and what follows the last."""
+"""Staged training (Tables 7 and 9) as data: which sets in which order, and what follows the
+last."""
 
 from dataclasses import dataclass, replace
 

@@ -1,7 +1,7 @@
 """Where runs are kept, and the key that names each: config, data, starting weights, arithmetic.
 
-Starting weights are named by the digest of their content, never by the config that made them. The key of
-a run that starts from another run is therefore known only when that one is finished.
+Starting weights are named by the digest of their content, never by the config that made them. The
+key of a run that starts from another run is therefore known only when that one is finished.
 """
 
 import hashlib
@@ -29,8 +29,8 @@ from gcnlab.experiments.environment import arithmetic
 from gcnlab.experiments.records import Record
 from gcnlab.training import TRAINING_VERSION
 
-# Raise it when a change of inference or metrics gives other scores for the same weights. Runs are then
-# measured again, not trained again.
+# Raise it when a change of inference or metrics gives other scores for the same weights. Runs are
+# then measured again, not trained again.
 EVALUATION_VERSION = 1
 WEIGHT_FILES = (".npz", ".pt", ".pth")
 
@@ -45,7 +45,8 @@ class Store:
         self.out, self.data_root, self.rules = out, data_root, rules
 
     def identity(self, run: Run) -> dict[str, Any] | None:
-        """All that decides the numbers of ``run`` besides its config; None if its start is not finished."""
+        """All that decides the numbers of ``run`` besides its config; None if its start is not
+        finished."""
         start = self.start_digest(run)
         if start is None and run.start is not None:
             return None
@@ -57,12 +58,14 @@ class Store:
         }
 
     def key(self, run: Run) -> str | None:
-        """12 hex digits: same key, same numbers. None if what the run starts from is not finished."""
+        """12 hex digits: same key, same numbers. None if what the run starts from is not
+        finished."""
         identity = self.identity(run)
         return None if identity is None else key_of(run, identity)
 
     def start_digest(self, run: Run) -> str | None:
-        """Digest of the weights (of a CRF: of the evaluation) that ``run`` starts from, if it is there."""
+        """Digest of the weights (of a CRF: of the evaluation) that ``run`` starts from, if it is
+        there."""
         if isinstance(run.start, str):
             path = weights_file(run, self.data_root)
             return f"torchvision {run.backbone} {run.start}" if path is None else _file_digest(path)
@@ -97,7 +100,8 @@ class Store:
         return key and records.path_of(self.out, run.profile, "fields", run.name, key)
 
     def output(self, run: Run) -> Path | None:
-        """What a finished run leaves for others: its weights, or the folder of its probabilities."""
+        """What a finished run leaves for others: its weights, or the folder of its
+        probabilities."""
         key = self.key(run)
         if key is None or isinstance(run, CrfEvaluation):
             return None
@@ -105,13 +109,15 @@ class Store:
         return self.out / run.profile / folder / f"{run.name}-{key}{ending}"
 
     def is_complete(self, run: Run, with_output: bool = False) -> bool:
-        """Whether the record of ``run``, and with ``with_output`` what others start from, is there."""
+        """Whether the record of ``run``, and with ``with_output`` what others start from, is
+        there."""
         if self.record(run) is None:
             return False
         return not with_output or isinstance(run, CrfEvaluation) or self.output(run).exists()
 
     def checkpoint(self, run: Run) -> Path:
-        """Where an unfinished training keeps its state; ``UserError`` if its start is not finished."""
+        """Where an unfinished training keeps its state; ``UserError`` if its start is not
+        finished."""
         key = self.key(run)
         if key is None:
             raise UserError(
@@ -152,11 +158,14 @@ def weights_digest(state: dict[str, torch.Tensor]) -> str:
 
 
 def weights_file(run: PreTraining | Training, data_root: Path | None) -> Path | None:
-    """The local file that ``run.start`` names, if it names one; ``UserError`` if it is not there."""
+    """The local file that ``run.start`` names, if it names one; ``UserError`` if it is not
+    there."""
     if not isinstance(run.start, str) or Path(run.start).suffix not in WEIGHT_FILES:
         return None
     path = run.data.root(data_root) / run.start
     if not path.is_file():
-        raise UserError(f"{path} is missing: profile {run.profile!r} starts from these weights; put them "
-                        "there (docs/data.md)")  # fmt: skip
+        raise UserError(
+            f"{path} is missing: profile {run.profile!r} starts from these weights; put them there "
+            "(docs/data.md)"
+        )
     return path

@@ -1,4 +1,5 @@
-"""The synthetic setting: backbone, data sizes and schedules of its profiles, and why they are what they are."""
+"""The synthetic setting: backbone, data sizes and schedules of its profiles, and why they are what
+they are."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -41,8 +42,8 @@ class Setting:
 
 def _training(steps: int, factor: float = 1.0) -> Schedule:
     evaluations = min(20, steps)
-    return Schedule(steps, 16, lr=4e-3 * factor, backbone_lr=2e-3 * factor, warmup=min(40, steps // 20),
-                    evaluations=evaluations)  # fmt: skip
+    lr, warmup = 4e-3 * factor, min(40, steps // 20)
+    return Schedule(steps, 16, lr=lr, backbone_lr=lr / 2, warmup=warmup, evaluations=evaluations)
 
 
 def _pretraining(steps: int) -> Schedule:
@@ -72,7 +73,8 @@ WIDE = replace(CONVERGED, backbone="small")
 def build(
     profile: str, setting: Setting
 ) -> tuple[Training, tuple[Training, Training], str, Mapping[str, Protocol]]:
-    """Template, pair, name of the pair and protocols of a profile, as :class:`Profile` takes them."""
+    """Template, pair, name of the pair and protocols of a profile, as :class:`Profile` takes
+    them."""
     data = DataSpec(setting.data, side=SIDE)
     plain = Training(profile, data, setting.backbone, setting.training, "conv1x1",
                      boundary_distance=BOUNDARY_DISTANCE)  # fmt: skip
@@ -101,5 +103,7 @@ def _protocols(template: Training, setting: Setting) -> dict[str, Protocol]:
     schedules = setting.stages
     return {
         "voc": with_crf("voc", template, 15, list(zip(names, voc, schedules, strict=True)), crf),
-        "street": with_crf("street", crops, 13, list(zip(names, street, schedules[:2])), crf),
+        "street": with_crf(
+            "street", crops, 13, list(zip(names[:2], street, schedules[:2], strict=True)), crf
+        ),
     }

@@ -16,15 +16,16 @@ class Variant:
     """One model of the paper's tables.
 
     Args:
-        head, k, refine: as :func:`gcnlab.models.build_segmenter` takes them; head None is a backbone's
-            pre-training as a classifier (Table 6).
-        m_ratio: m of a stack as a share of the top channels (of 2048 in Table 4); None: all of them.
+        head, k, refine: as :func:`gcnlab.models.build_segmenter` takes them; head None is a
+            backbone's pre-training as a classifier (Table 6).
+        m_ratio: m of a stack as a share of the top channels (of 2048 in Table 4); None: all of
+            them.
         backbone: a column of Table 6, or None for the profile's main backbone.
-        protocol, stage: a staged training (``voc`` of Table 7, ``street`` of Table 9) and its row, such
-            as ``Stage-2`` or ``Stage-2-MS``.
+        protocol, stage: a staged training (``voc`` of Table 7, ``street`` of Table 9) and its row,
+            such as ``Stage-2`` or ``Stage-2-MS``.
 
-    A stack with k = 3 is one 3×3 convolution, the same network as the trivial convolution: it becomes
-    that.
+    A stack with k = 3 is one 3×3 convolution, the same network as the trivial convolution: it
+    becomes that.
     """
 
     head: str | None = None
@@ -60,8 +61,8 @@ class Variant:
     def config(self, profile: Profile, seed: int) -> Run | None:
         """This variant in ``profile``, or None if the profile has no such stage.
 
-        Seed s is that of everything: a pre-training is repeated too, and has the seed of what starts
-        from it.
+        Seed s is that of everything: a pre-training is repeated too, and has the seed of what
+        starts from it.
         """
         if self.protocol is not None:
             protocol = profile.protocols.get(self.protocol)

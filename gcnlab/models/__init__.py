@@ -7,12 +7,6 @@ from gcnlab.models.refinement import BoundaryRefinement
 from gcnlab.models.segmenter import build_segmenter
 
 __all__ = [
-    "BACKBONES",
-    "HEADS",
-    "BoundaryRefinement",
-    "build_backbone",
-    "build_classifier",
-    "build_head",
-    "build_segmenter",
-    "resnet50_gcn",
-]
+    "BACKBONES", "HEADS", "BoundaryRefinement", "build_backbone", "build_classifier", "build_head",
+    "build_segmenter", "resnet50_gcn",
+]  # fmt: skip

@@ -23,11 +23,10 @@ class Backbone(nn.Module, ABC):
         """The modules from the image to C2, from there to C3, and so on."""
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        maps = []
+        maps = [x]
         for part in self.parts():
-            x = part(x)
-            maps.append(x)
-        return maps
+            maps.append(part(maps[-1]))
+        return maps[1:]
 
 
 class GCNStage(NamedTuple):
@@ -39,18 +38,25 @@ class GCNStage(NamedTuple):
 
 def check_stages(gcn: Mapping[int, GCNStage] | None) -> Mapping[int, GCNStage]:
     """``gcn`` or no stages at all; ``ValueError`` for a stage that is not 2, 3, 4 or 5."""
-    wrong = set(gcn or ()) - {2, 3, 4, 5}
-    if wrong:
+    if wrong := set(gcn or ()) - {2, 3, 4, 5}:
         raise ValueError(f"gcn names stage {min(wrong)}; the stages are 2, 3, 4 and 5")
     return gcn or {}
+
+
+def conv_bn(
+    in_channels: int, out_channels: int, kernel: tuple[int, int] = (1, 1), stride: int = 1
+) -> list[nn.Module]:
+    """A convolution, zero-padded by half its kernel, and its batch norm."""
+    padding = (kernel[0] // 2, kernel[1] // 2)
+    conv = nn.Conv2d(in_channels, out_channels, kernel, stride, padding, bias=False)
+    return [conv, nn.BatchNorm2d(out_channels)]
 
 
 def shortcut(in_channels: int, out_channels: int, stride: int) -> nn.Module | None:
     """The projection of a residual block; None where the identity fits."""
     if stride == 1 and in_channels == out_channels:
         return None
-    conv = nn.Conv2d(in_channels, out_channels, 1, stride, bias=False)
-    return nn.Sequential(conv, nn.BatchNorm2d(out_channels))
+    return nn.Sequential(*conv_bn(in_channels, out_channels, stride=stride))
 
 
 class GCNBlock(nn.Module):
@@ -69,18 +75,12 @@ class GCNBlock(nn.Module):
         if k < 1 or k % 2 == 0 or width < 1:
             raise ValueError(f"k = {k}, width = {width}: use an odd k and at least one channel")
 
-        def branch(*kernels: tuple[int, int]) -> nn.Sequential:
-            layers: list[nn.Module] = []
-            inputs = ((in_channels, stride), (width, 1))
-            for kernel, (channels, step) in zip(kernels, inputs, strict=True):
-                padding = (kernel[0] // 2, kernel[1] // 2)
-                conv = nn.Conv2d(channels, width, kernel, step, padding, bias=False)
-                layers += [conv, nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
-            return nn.Sequential(*layers)
+        def branch(first: tuple[int, int], second: tuple[int, int]) -> nn.Sequential:
+            one, other = conv_bn(in_channels, width, first, stride), conv_bn(width, width, second)
+            return nn.Sequential(*one, nn.ReLU(inplace=True), *other, nn.ReLU(inplace=True))
 
         self.left, self.right = branch((k, 1), (1, k)), branch((1, k), (k, 1))
-        project = nn.Conv2d(width, out_channels, 1, bias=False)
-        self.project = nn.Sequential(project, nn.BatchNorm2d(out_channels))
+        self.project = nn.Sequential(*conv_bn(width, out_channels))
         self.shortcut = shortcut(in_channels, out_channels, stride) or nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:

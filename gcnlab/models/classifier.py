@@ -1,11 +1,15 @@
 """Classifiers for pre-training a backbone, and the normalisation of images that weights expect."""
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor, nn
 
 from gcnlab.models.backbones import build_backbone
+
+# mean and standard deviation of values in [0, 1], RGB
+CONVENTIONS = {
+    "rgb": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "caffe": ((123.68 / 255, 116.779 / 255, 103.939 / 255), (1 / 255, 1 / 255, 1 / 255)),
+}
 
 
 class Normalize(nn.Module):
@@ -18,20 +22,14 @@ class Normalize(nn.Module):
     Raises ``ValueError`` for another convention.
     """
 
-    CONVENTIONS: ClassVar = {
-        "rgb": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
-        "caffe": ((123.68 / 255, 116.779 / 255, 103.939 / 255), (1 / 255, 1 / 255, 1 / 255)),
-    }
-
     def __init__(self, convention: str = "rgb"):
         super().__init__()
-        if convention not in self.CONVENTIONS:
-            known = ", ".join(self.CONVENTIONS)
+        if convention not in CONVENTIONS:
+            known = ", ".join(CONVENTIONS)
             raise ValueError(f"unknown normalization {convention!r}; choose one of {known}")
         self.bgr = convention == "caffe"
-        mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in self.CONVENTIONS[convention])
-        self.register_buffer("mean", mean, persistent=False)
-        self.register_buffer("std", std, persistent=False)
+        for name, values in zip(("mean", "std"), CONVENTIONS[convention], strict=True):
+            self.register_buffer(name, torch.tensor(values).view(1, 3, 1, 1), persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
         images = images.float() / 255 if images.dtype == torch.uint8 else images.float()
@@ -48,8 +46,7 @@ class Classifier(nn.Module):
 
     def __init__(self, backbone: nn.Module, num_classes: int, normalization: str = "rgb"):
         super().__init__()
-        self.normalize = Normalize(normalization)
-        self.backbone = backbone
+        self.normalize, self.backbone = Normalize(normalization), backbone
         self.fc = nn.Linear(backbone.channels[-1], num_classes)
 
     def forward(self, images: Tensor) -> Tensor:

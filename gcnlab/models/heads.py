@@ -43,10 +43,8 @@ class GCNHead(nn.Module):
         super().__init__()
 
         def branch(first: tuple[int, int], second: tuple[int, int]) -> nn.Sequential:
-            return nn.Sequential(
-                _conv(in_channels, num_classes, first, last=False),
-                _conv(num_classes, num_classes, second),
-            )
+            inner = _conv(in_channels, num_classes, first, last=False)
+            return nn.Sequential(inner, _conv(num_classes, num_classes, second))
 
         self.left, self.right = branch((k, 1), (1, k)), branch((1, k), (k, 1))
 
@@ -71,14 +69,12 @@ def dense_kernel(first: Tensor, second: Tensor) -> Tensor:
 
 def _stack(in_channels: int, num_classes: int, k: int, m: int) -> nn.Sequential:
     """(k − 1) / 2 linear 3×3 convolutions with m channels in between (Fig. 4D)."""
-    widths = [in_channels] + [m] * ((k - 3) // 2) + [num_classes]
-    last = len(widths) - 2
-    return nn.Sequential(
-        *(_conv(*pair, (3, 3), last=i == last) for i, pair in enumerate(pairwise(widths)))
-    )
+    pairs = list(pairwise([in_channels] + [m] * ((k - 3) // 2) + [num_classes]))
+    last = len(pairs) - 1
+    return nn.Sequential(*(_conv(*pair, (3, 3), last=i == last) for i, pair in enumerate(pairs)))
 
 
-def _check(name: str, k: int | None = None, m: int | None = None) -> None:
+def _check(name: str, k: int | None, m: int | None) -> None:
     """Raise ``ValueError`` unless ``name``, ``k`` and ``m`` describe one of the heads of Fig. 4."""
     if name not in HEADS:
         raise ValueError(f"unknown head {name!r}; choose one of {', '.join(HEADS)}")
@@ -97,23 +93,18 @@ def build_head(
     """Build one head of Fig. 4.
 
     Args:
-        name: ``conv1x1`` (baseline, Fig. 4B), ``gcn`` (4A), ``conv`` (trivial k×k, 4C) or ``stack``
+        name: ``conv1x1`` (baseline, Fig. 4B), ``gcn`` (4A), ``conv`` (trivial k×k, 4C), ``stack``
             (4D).
-        in_channels: channels of the feature map.
-        num_classes: channels of the score map.
-        k: odd kernel size ≥ 3; for ``stack`` the size that the 3×3 convolutions add up to. Not for
+        k: odd kernel size ≥ 3, of ``stack`` what its 3×3 convolutions add up to; not for
             ``conv1x1``.
-        m: channels between the convolutions of ``stack``; default ``in_channels`` (2048 after
-            res-5, Table 4).
+        m: channels between the convolutions of ``stack``; default ``in_channels`` (Table 4: 2048).
 
     Raises:
         ValueError: unknown name, even or missing ``k``, or ``m`` for a head that has none.
     """
     _check(name, k, m)
-    if name == "conv1x1":
-        return _conv(in_channels, num_classes, (1, 1))
     if name == "gcn":
         return GCNHead(in_channels, num_classes, k)
-    if name == "conv":
-        return _conv(in_channels, num_classes, (k, k))
-    return _stack(in_channels, num_classes, k, m or in_channels)
+    if name == "stack":
+        return _stack(in_channels, num_classes, k, m or in_channels)
+    return _conv(in_channels, num_classes, (k or 1, k or 1))

@@ -30,10 +30,7 @@ class ResNet(Backbone):
     strides = (4, 8, 16, 32)
 
     def __init__(
-        self,
-        depth: int,
-        stride_in_1x1: bool = False,
-        gcn: Mapping[int, GCNStage] | None = None,
+        self, depth: int, stride_in_1x1: bool = False, gcn: Mapping[int, GCNStage] | None = None
     ):
         super().__init__()
         net = getattr(torchvision.models, f"resnet{depth}")(weights=None)
@@ -46,9 +43,9 @@ class ResNet(Backbone):
             for stage in (self.layer2, self.layer3, self.layer4):
                 stage[0].conv1.stride, stage[0].conv2.stride = (2, 2), (1, 1)
         for stage, size in check_stages(gcn).items():
-            blocks = len(getattr(self, f"layer{stage - 1}"))
             before, channels = (64, *self.channels)[stage - 2 : stage]
             first = GCNBlock(before, channels, *size, stride=1 if stage == 2 else 2)
+            blocks = len(getattr(self, f"layer{stage - 1}"))
             rest = (GCNBlock(channels, channels, *size) for _ in range(blocks - 1))
             layer = nn.Sequential(first, *rest)
             for module in layer.modules():
@@ -63,11 +60,8 @@ class ResNet(Backbone):
     def components(self) -> dict[str, nn.Module]:
         """The rows of Table 11, from the input to res-5."""
         stages = (self.layer1, self.layer2, self.layer3, self.layer4)
-        return {
-            "conv1": nn.Sequential(self.conv1, self.bn1),
-            "max pool": self.maxpool,
-            **{f"res-{i}": stage for i, stage in enumerate(stages, 2)},
-        }
+        stem = {"conv1": nn.Sequential(self.conv1, self.bn1), "max pool": self.maxpool}
+        return stem | {f"res-{i}": stage for i, stage in enumerate(stages, 2)}
 
 
 class SqueezeNet(Backbone):
@@ -80,7 +74,7 @@ class SqueezeNet(Backbone):
 
     strides = (2, 4, 8, 16)
     channels = (64, 128, 256, 512)
-    last_layers = (1, 4, 7, 12)  # first ReLU, then the second fire module of each resolution
+    edges = (0, 2, 5, 8, 13)  # after the first ReLU, and the second fire module of each resolution
 
     def __init__(self):
         super().__init__()
@@ -88,5 +82,4 @@ class SqueezeNet(Backbone):
         self.features[0].padding = (1, 1)
 
     def parts(self) -> list[nn.Module]:
-        edges = [0, *(i + 1 for i in self.last_layers)]
-        return [self.features[first:end] for first, end in pairwise(edges)]
+        return [self.features[first:end] for first, end in pairwise(self.edges)]

@@ -46,8 +46,7 @@ class Segmenter(nn.Module):
 
     ``(N, 3, H, W) -> (N, num_classes, H, W)`` logits (float; bf16 under autocast), for any H and W:
     the normalised image is padded with zeros at the bottom and the right to a multiple of the
-    coarsest stride, and the score map is cropped back. Images are uint8 in 0 … 255 or float in
-    [0, 1], RGB.
+    coarsest stride, and the score map is cropped back. Images are as of :class:`Normalize`.
 
     With ``refine`` a BR block follows every head, every sum and every upsampling after the last
     sum: 4 + 3 + 2 = 9 blocks on a ResNet (Fig. 2A).
@@ -66,8 +65,7 @@ class Segmenter(nn.Module):
         if batch_norm not in BATCH_NORM:
             known = ", ".join(BATCH_NORM)
             raise ValueError(f"unknown batch_norm {batch_norm!r}; choose one of {known}")
-        self.normalize = Normalize(normalization)
-        self.backbone = backbone
+        self.normalize, self.backbone = Normalize(normalization), backbone
         self.heads = nn.ModuleList(heads)
 
         def refinement() -> nn.Module:
@@ -80,12 +78,9 @@ class Segmenter(nn.Module):
             Upsample2x(num_classes) if coarse == 2 * fine else nn.Identity()
             for fine, coarse in pairwise(strides)
         )
-        self.to_full_size = nn.Sequential(
-            *(
-                nn.Sequential(Upsample2x(num_classes), refinement())
-                for _ in range(int(log2(strides[0])))
-            )
-        )
+        steps = range(int(log2(strides[0])))
+        last = (nn.Sequential(Upsample2x(num_classes), refinement()) for _ in steps)
+        self.to_full_size = nn.Sequential(*last)
         self.batch_norm = batch_norm
         if batch_norm == "frozen":
             for module in self._batch_norms():
@@ -97,9 +92,8 @@ class Segmenter(nn.Module):
     def train(self, mode: bool = True) -> "Segmenter":
         """Training mode; batch norm keeps its statistics unless ``batch_norm`` is ``train``."""
         super().train(mode)
-        if self.batch_norm != "train":
-            for module in self._batch_norms():
-                module.eval()
+        for module in self._batch_norms():
+            module.train(mode and self.batch_norm == "train")
         return self
 
     def features(self, images: Tensor) -> list[Tensor]:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from torch import nn
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
-from gcnlab.models.blocks import Backbone, GCNBlock, GCNStage, check_stages, shortcut
+from gcnlab.models.blocks import Backbone, GCNBlock, GCNStage, check_stages, conv_bn, shortcut
 
 BLOCKS = ("basic", "bottleneck")
 NARROWEST = 8  # channels inside a bottleneck: a quarter of the stage's, but at least so many
@@ -45,18 +45,12 @@ class SmallResNet(Backbone):
             raise ValueError(f"depths {depths} must be four numbers of at least 1")
         self.strides = tuple(stem_stride * s for s in (1, 2, 4, 4))
         self.channels = (width, 2 * width, 4 * width, 8 * width)
-        stem = nn.Conv2d(3, width, 3, stem_stride, padding=1, bias=False)
-        self.stem = nn.Sequential(stem, nn.BatchNorm2d(width), nn.ReLU())
+        self.stem = nn.Sequential(*conv_bn(3, width, (3, 3), stem_stride), nn.ReLU())
         gcn, before = check_stages(gcn), width
         self.stages = nn.ModuleList()
-        for stage, (channels, stride) in enumerate(
-            zip(self.channels, (1, 2, 2, 1), strict=True), 2
-        ):
-            blocks = []
-            for i in range(depths[stage - 2]):
-                shape = (before if i == 0 else channels, channels, stride if i == 0 else 1)
-                blocks.append(_block(block, *shape, gcn.get(stage)))
-            self.stages.append(nn.Sequential(*blocks))
+        for i, (channels, stride) in enumerate(zip(self.channels, (1, 2, 2, 1), strict=True)):
+            shapes = [(before, channels, stride)] + [(channels, channels, 1)] * (depths[i] - 1)
+            self.stages.append(nn.Sequential(*(_block(block, *s, gcn.get(i + 2)) for s in shapes)))
             before = channels
 
     def parts(self) -> list[nn.Module]:
@@ -67,25 +61,22 @@ class SmallResNet(Backbone):
         return {"conv1": self.stem, **{f"res-{i}": stage for i, stage in enumerate(self.stages, 2)}}
 
 
-def _block(
-    kind: str, in_channels: int, out_channels: int, stride: int, gcn: GCNStage | None
-) -> nn.Module:
+def _block(kind: str, inputs: int, outputs: int, stride: int, gcn: GCNStage | None) -> nn.Module:
     if gcn is not None:
-        return GCNBlock(in_channels, out_channels, *gcn, stride=stride)
-    projection = shortcut(in_channels, out_channels, stride)
+        return GCNBlock(inputs, outputs, *gcn, stride=stride)
+    projection = shortcut(inputs, outputs, stride)
     if kind == "basic":
-        return BasicBlock(in_channels, out_channels, stride, projection)
-    planes = out_channels // Bottleneck.expansion
+        return BasicBlock(inputs, outputs, stride, projection)
+    planes = outputs // Bottleneck.expansion
     base_width = 64 * max(1, NARROWEST / planes)  # torchvision's name for the inner width / planes
-    return Bottleneck(in_channels, planes, stride, projection, base_width=base_width)
+    return Bottleneck(inputs, planes, stride, projection, base_width=base_width)
 
 
 def small_gcn(width: int) -> dict[int, GCNStage]:
     """The GCN form of :class:`SmallResNet` with basic blocks, by the two rules of Table 11.
 
     The reach k − 1 of a block grows as in ResNet50-GCN, twice at res-4 and three times at res-5:
-    two 3×3 reach 4, so k = 9 and 13. The width keeps parameters and multiply-adds of the stage
-    (within 2 %).
+    two 3×3 reach 4, so k = 9 and 13. The width keeps the costs of the stage (within 2 %).
     """
     return {4: GCNStage(9, round(2.5 * width)), 5: GCNStage(13, 4 * width)}
 
@@ -93,7 +84,6 @@ def small_gcn(width: int) -> dict[int, GCNStage]:
 def bottleneck_gcn(depths: tuple[int, int, int, int]) -> dict[int, GCNStage]:
     """The same with one or two bottlenecks per stage, 16 channels after the stem.
 
-    One 3×3 reaches 2, so k = 5 and 7, as in Table 11 itself. The width keeps the parameters of the
-    stage (within 4 %).
+    One 3×3 reaches 2, so k = 5 and 7, as in Table 11 itself (parameters within 4 %).
     """
     return {4: GCNStage(5, {1: 8, 2: 7}[depths[2]]), 5: GCNStage(7, {1: 13, 2: 10}[depths[3]])}

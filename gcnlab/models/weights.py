@@ -15,12 +15,9 @@ from gcnlab.models.heads import dense_kernel
 def read_weights(weights: str | Path, backbone: str) -> tuple[dict[str, Tensor], str]:
     """Tensors by name, and what to call their source in messages.
 
-    Args:
-        weights: a file (``.pt``/``.pth``, read with ``weights_only``, or ``.npz``), or the name of
-            torchvision's weights of ``backbone`` (downloads).
-
-    Raises:
-        ValueError: a damaged file, an unknown name, or a failed download.
+    ``weights`` is a file (``.pt``/``.pth``, read with ``weights_only``, or ``.npz``), or the name
+    of torchvision's weights of ``backbone`` (downloads). Raises ``ValueError`` for a damaged file,
+    an unknown name, or a failed download.
     """
     path = Path(weights)
     if path.suffix in (".npz", ".pt", ".pth"):
@@ -32,9 +29,9 @@ def read_weights(weights: str | Path, backbone: str) -> tuple[dict[str, Tensor],
     try:
         return entry.get_state_dict(), str(weights)
     except URLError as error:
-        folder = Path(torch.hub.get_dir()) / "checkpoints"
         problem = f"{entry.url} cannot be downloaded ({error.reason})"
-        raise ValueError(f"{problem}: put that file into {folder}") from None
+        remedy = f"put that file into {Path(torch.hub.get_dir()) / 'checkpoints'}"
+        raise ValueError(f"{problem}: {remedy}") from None
 
 
 def _read_file(path: Path) -> dict[str, Tensor]:
@@ -58,38 +55,29 @@ def load_matching(
 ) -> None:
     """Load ``state`` into ``module`` with every tensor accounted for.
 
-    Args:
-        source: named in error messages.
-        ignore: prefixes of names in ``state`` that by design are no part of ``module``.
-
-    Raises:
-        ValueError: a missing, unexpected or wrongly shaped tensor, by name.
+    ``source`` is named in messages, ``ignore`` are prefixes of names that by design are no part of
+    ``module``. Raises ``ValueError`` for a missing, unexpected or wrongly shaped tensor, by name.
     """
     state = {name: t for name, t in state.items() if not name.startswith(tuple(ignore))}
     own = module.state_dict()
     # Caffe-era and some exported files lack this counter, which training does not use.
-    missing = [n for n in own if n not in state and not n.endswith("num_batches_tracked")]
-    unexpected = [n for n in state if n not in own]
-    reshaped = [n for n in state if n in own and state[n].shape != own[n].shape]
-    for problem, names in (
-        ("lacks", missing),
-        ("has unknown", unexpected),
-        ("has a wrong shape for", reshaped),
-    ):
+    problems = {
+        "lacks": [n for n in own if n not in state and not n.endswith("num_batches_tracked")],
+        "has unknown": [n for n in state if n not in own],
+        "has a wrong shape for": [n for n in state if n in own and state[n].shape != own[n].shape],
+    }
+    for problem, names in problems.items():
         if names:
-            count = len(names)
-            raise ValueError(f"weights {source} {problem} {count} tensors, first {names[0]!r}")
+            which = f"{len(names)} tensors, first {names[0]!r}"
+            raise ValueError(f"weights {source} {problem} {which}")
     module.load_state_dict(state, strict=False)
 
 
 def dense_heads(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """``state`` of a segmenter, any GCN heads in it as the trivial convolutions that they equal."""
     dense = {n: t for n, t in state.items() if ".left." not in n and ".right." not in n}
-    for name in state:
-        if name.endswith(".left.0.weight"):
-            head = name.removesuffix(".left.0.weight")
-            dense[f"{head}.weight"] = sum(
-                dense_kernel(*(state[f"{head}.{side}.{i}.weight"] for i in (0, 1)))
-                for side in ("left", "right")
-            )
+    for name in (n for n in state if n.endswith((".left.0.weight", ".right.0.weight"))):
+        head, branch = name.removesuffix(".0.weight").rsplit(".", 1)
+        kernel = dense_kernel(state[name], state[f"{head}.{branch}.1.weight"])
+        dense[f"{head}.weight"] = dense.get(f"{head}.weight", 0) + kernel
     return dense

@@ -53,5 +53,6 @@ def claims() -> list[dict[str, Any]]:
 
 
 def assumptions() -> list[dict[str, Any]]:
-    """Every choice that the paper leaves open: id, question, our choice, its reason and its source."""
+    """Every choice that the paper leaves open: id, question, our choice, its reason and its
+    source."""
     return deepcopy(_read("assumptions.json"))

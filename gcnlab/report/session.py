@@ -1,4 +1,5 @@
-"""A user's view of one profile: what is trained, what it gave, and the committed study beside it."""
+"""A user's view of one profile: what is trained, what it gave, and the committed study beside
+it."""
 
 from collections.abc import Sequence
 from functools import cached_property
@@ -35,8 +36,8 @@ class Session:
         seeds: seeds 0 … seeds − 1 are trained.
         jobs: runs at a time.
         data_root: folder of the real data, for profiles that need it.
-        out: where own runs are kept; default ``results/local`` of the checkout. Giving the checkout's
-            ``results`` itself extends the committed study.
+        out: where own runs are kept; default ``results/local`` of the checkout. Giving the
+            checkout's ``results`` itself extends the committed study.
 
     Raises:
         UserError: unknown profile, or numbers or folders that cannot be used.
@@ -92,7 +93,8 @@ class Session:
             raise RuntimeError("; ".join(failures))
 
     def measure(self, per_bin: int = 4, ks: Sequence[int] = FIELD_KS) -> list[Record]:
-        """Receptive fields of the baseline and of GCN at ``ks``, for all seeds; they must be trained."""
+        """Receptive fields of the baseline and of GCN at ``ks``, for all seeds; they must be
+        trained."""
         if not self.profile.evidence:  # where numbers are never evidence
             ks, per_bin = ks[-1:], 1
         variants = [Variant("conv1x1"), *(Variant("gcn", k) for k in ks)]
@@ -148,7 +150,8 @@ class Session:
         )
 
     def ablations(self) -> list[Record]:
-        """Those of :attr:`records` that are ablations which change the training; none if none was run."""
+        """Those of :attr:`records` that are ablations which change the training; none if none was
+        run."""
         labelled = {a.config(self.profile, s) for a in ABLATIONS for s in range(20)}
         plain = {v.config(self.profile, s) for v in all_variants() for s in range(20)}
         runs = {selection.run_of(record) for record in self.records}
@@ -164,8 +167,8 @@ class Session:
 
     def labels(self) -> dict[str, str]:
         """The sources of a table in words."""
-        study = f"study ({self.profile.name})"
-        return {"study": study} | ({"local": f"your run ({self.profile.name})"} if self.own else {})
+        own = {"local": f"your run ({self.profile.name})"} if self.local_records else {}
+        return {"study": f"study ({self.profile.name})"} | own
 
     def frame(self, name: str) -> pd.DataFrame:
         """Table ``name`` in long form, see :func:`gcnlab.analysis.tables.compare`."""
@@ -189,7 +192,8 @@ class Session:
         return curves.learning_curves(self.profile, self.records)
 
     def boundary_sensitivity(self) -> pd.DataFrame:
-        """Boundary and internal accuracy (%) of the models of Table 5 over the boundary distance (pixels)."""
+        """Boundary and internal accuracy (%) of the models of Table 5 over the boundary distance
+        (pixels)."""
         spec = SPECS["5"]
         names = dict(zip(spec.variants(), dict.fromkeys(spec.cells()["row"]), strict=True))
         groups = selection.by_variant(self.profile, self.records, names)
@@ -217,7 +221,9 @@ class Session:
 
     def is_trained(self, run: Run) -> bool:
         """Whether the weights of ``run`` are below ``out``. The committed study has records only."""
-        return self.store.is_complete(run, with_output=True)
+        weights = (self.out / run.profile / "weights").glob(f"{run.name}-*.pt")
+        # Its key asks for the bytes of its data, which may have to be drawn first.
+        return any(weights) and self.store.is_complete(run, with_output=True)
 
     def has_examples(self, table: str) -> bool:
         """Whether :meth:`examples` of ``table`` can show predictions."""
@@ -225,7 +231,8 @@ class Session:
         return None not in runs and all(map(self.is_trained, runs))
 
     def examples(self, count: int = 4, table: str = "5") -> dict[str, Any]:
-        """Images, truths and predictions of the models of ``table``, as ``images.qualitative`` takes them.
+        """Images, truths and predictions of the models of ``table``, as ``images.qualitative``
+        takes them.
 
         Chosen by a fixed rule among the validation images, see :func:`gcnlab.report.images.choose`.
         ``UserError`` if the models are not trained below ``out``.
