@@ -126,10 +126,8 @@ def check(chart: style.Chart) -> None:
     for text, (name, area) in zip(texts, areas, strict=True):
         assert text.get_size() * 96 / 72 >= 11, name
         assert area.x0 >= -1 and area.x1 <= chart.figure.bbox.x1 + 60, name
-    names = {
-        t.get_text() for ax in chart.figure.axes for t in ax.texts
-    }  # numbers at marks may touch
-    others = [(name, area.padded(-1)) for name, area in areas if name not in names]
+    touching = {text.get_text() for ax in chart.figure.axes for text in ax.texts}  # at marks
+    others = [(name, area.padded(-1)) for name, area in areas if name not in touching]
     assert not [(a, b) for (a, one), (b, two) in combinations(others, 2) if one.overlaps(two)]
     assert all(ax.has_data() for ax in chart.figure.axes)
     assert chart.title and chart.caption and re.search(r"n.=.\d|[Nn]ot run", chart.caption)
@@ -151,22 +149,19 @@ def test_other_charts_are_readable(draw):
     assert "quick" in chart.caption or draw is OTHERS["agreement"]
 
 
-@pytest.mark.parametrize(("name", "told"), [
-    ("1", ["GCN 15 − 1×1 baseline: +6.5 points [+6.5, +6.5]; published +5.5."]),
-    ("2", ["GCN 9 − trivial 9×9 convolution"]),
-    ("4", ["GCN 7 − stack, all inner channels", "GCN 7 − stack, 1/10 of the inner channels"]),
-    ("5", ["GCN − Baseline, accuracy near boundaries", "GCN − Baseline, accuracy inside objects"]),
-    ("6", ["Seg. Score (Baseline), mIoU", "Seg. Score (GCN + BR), mIoU"]),
-    ("7", ["GCN + BR: + CRF"]),
+@pytest.mark.parametrize(("name", "coverage", "told"), [
+    ("1", "study", ["GCN 15 − 1×1 baseline: +6.5 points [+6.5, +6.5]; published +5.5."]),
+    ("1", "nothing", ["not run; published +5.5."]),
+    ("1", "local", ["(n = 1)"]),
+    ("2", "study", ["GCN 9 − trivial 9×9 convolution"]),
+    ("4", "study", ["GCN 7 − stack, all inner", "GCN 7 − stack, 1/10 of the inner channels"]),
+    ("5", "study", [f"GCN − Baseline, accuracy {part}" for part in ("near boundaries", "inside")]),
+    ("6", "study", ["Seg. Score (Baseline), mIoU", "Seg. Score (GCN + BR), mIoU"]),
+    ("7", "study", ["GCN + BR: + CRF"]),
 ])  # fmt: skip
-def test_titles_are_findings_from_the_numbers(name, told):
-    title = of_table(name, "study").title
-    assert all(words in title for words in told) and "points [" in title and "published" in title
-
-
-def test_a_chart_of_nothing_says_so_and_one_run_has_no_interval():
-    assert of_table("1", "nothing").title.endswith("not run; published +5.5.")
-    assert "(n = 1)" in of_table("1", "local").title
+def test_titles_are_findings_from_the_numbers(name, coverage, told):
+    title = of_table(name, coverage).title
+    assert all(words in title for words in told) and "published" in title
 
 
 def test_differences_pair_seeds_and_need_three_for_an_interval():
@@ -183,26 +178,18 @@ def test_differences_pair_seeds_and_need_three_for_an_interval():
 
 def test_diverged_runs_are_named():
     frame = table("3", "study")
-    frame.loc[frame["row"] == "Stack", "study_diverged"] = [0, 0, 2, 0, 0][
-        : sum(frame["row"] == "Stack")
-    ]
+    frame.loc[frame["row"] == "Stack", "study_diverged"] = [0, 0, 2, 0, 0]
     assert "Diverged, not averaged: Stack 7 (2)." in charts.heads_over_k(frame, LABELS).caption
+    assert "Left out, as diverged: 1." in learning.learning_curves(CURVES, "quick").caption
 
 
 def test_the_agreement_counts_signs_of_decided_effects_only():
     chart = OTHERS["agreement"]()
     assert chart.title.startswith("2 of 3 effects")
-    words = [text.get_text() for text in shown(chart.figure)]
-    assert {"+7.0", "+50.0", "−1.0", "−2.0", "–"} <= set(words)
-
-
-def test_diverged_runs_do_not_bend_a_learning_curve():
-    assert "Left out, as diverged: 1." in learning.learning_curves(CURVES, "quick").caption
-
-
-def test_only_effects_in_points_are_compared():
+    words = {text.get_text() for text in shown(chart.figure)}
+    assert {"+7.0", "+50.0", "−1.0", "−2.0", "–"} <= words
     chart = agreement({"a": [effect(), effect("field", None, 30.0, unit="px")]})
-    assert "field" not in [text.get_text() for text in shown(chart.figure)]
+    assert "field" not in {text.get_text() for text in shown(chart.figure)}, "of another unit"
 
 
 def test_fit_splits_the_change_of_the_trivial_convolution():

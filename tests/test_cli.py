@@ -52,20 +52,15 @@ def program(*arguments, **options):
     )  # fmt: skip
 
 
-# --- bad input -----------------------------------------------------------------------------------
-
 BAD = [
     ("", "required: COMMAND"),
     ("train 1", "unknown command 'train'"),
     ("rnu 1", "unknown command 'rnu'; did you mean 'run'?"),
     ("run 12", "unknown table '12'; choose one of 1, 2, 3, 4, 5, 6, 7, 9, pretraining"),
-    ("run 8", "unknown table '8'"),
     ("run pilt", "unknown table 'pilt'; did you mean 'pilot'?"),
     ("run pilot --profile quick", "profile quick has no pilot"),
     ("run 1 --profile tiny", "unknown profile 'tiny'; choose one of smoke, quick"),
     ("status --profile synthetc", "did you mean 'synthetic'?"),
-    ("report --profile tiny", "unknown profile 'tiny'"),
-    ("notebooks --profile tiny", "unknown profile 'tiny'"),
     ("notebooks --profile smoke --only 99", "--only: there is no notebook '99'"),
     ("data check nothing", "unknown data set 'nothing'; choose one of voc"),
     ("data check camvd", "did you mean 'camvid'?"),
@@ -74,12 +69,8 @@ BAD = [
     ("run 1 --profile photos", "(--data-root DIR)"),
     ("notebooks --profile photos", "(--data-root DIR)"),
     ("run --seeds 0", "--seeds: '0' is not a whole number from 1"),
-    ("run --seeds -1", "--seeds: '-1'"),
-    ("status --seeds three", "--seeds: 'three'"),
-    ("status --seeds 10000000000", "--seeds: '10000000000'"),
     (f"status --seeds {'9' * 5000}", "--seeds"),
     ("run --jobs 1.5", "--jobs: '1.5'"),
-    ("run -p smoke", "-p"),
     ("run --prof smoke", "--prof"),
     ("status --jobs 2", "--jobs"),
     ("run --cluster slurm", "'slurm' is not NAME=VALUE"),
@@ -118,9 +109,7 @@ def test_the_names_are_those_of_the_other_rooms():
     assert set(names.DATA_SETS) == set(SOURCES)
 
 
-@pytest.mark.parametrize(
-    "words", ["--help", "--version", "rnu", "run 12", "run --seeds x", "run -h"]
-)
+@pytest.mark.parametrize("words", ["--help", "--version", "rnu", "run --seeds x", "run -h"])
 def test_help_and_typos_import_nothing_heavy(words):
     """Answered in a fraction of a second: torch alone takes seconds to import."""
     code = (
@@ -136,9 +125,6 @@ def test_help_lists_every_command(call):
     for name in COMMANDS:
         assert re.search(rf"^    {name}\b", text, re.M) and call(name, "--help")[0] == 0
     assert all(profile in call("run", "--help")[1] for profile in profiles.PROFILES)
-
-
-# --- how commands end ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("error", "code", "words"), [
@@ -189,14 +175,12 @@ def test_a_closed_pipe_is_no_success_of_a_command_that_works(command, code, smok
     assert ("nobody reads its output" in running.stderr.read()) == bool(code)
 
 
-# --- run and status ------------------------------------------------------------------------------
-
-
 def test_a_run_shows_the_scores_and_what_is_complete(call, smoke):
     code, out, err = call("run", "5", *SMOKE, "--out", smoke.out)
-    assert (code, err) == (0, "") and out.splitlines()[0] == "3 runs: 3 complete, 0 to train"
+    first, *_, last = out.splitlines()
+    assert (code, err, first) == (0, "", "3 runs: 3 complete, 0 to train")
     assert "Table 5" in out and re.search(r"Baseline +published +71.3 +93.9 +69.0", out)
-    assert out.splitlines()[-1] == f"3 of 3 runs complete below {smoke.out / 'smoke'}, 0 failed"
+    assert last == f"3 of 3 runs complete below {smoke.out / 'smoke'}, 0 failed"
 
 
 def test_each_run_ends_with_its_score(call, smoke, monkeypatch):
@@ -210,8 +194,7 @@ def test_each_run_ends_with_its_score(call, smoke, monkeypatch):
 
 
 @pytest.mark.parametrize(("metrics", "diverged", "words"), [
-    ({"miou": 0.25}, None, "mIoU 25.0"),
-    ({"miou": None}, None, "its score is undefined"),
+    ({"miou": 0.25}, None, "mIoU 25.0"), ({"miou": None}, None, "its score is undefined"),
     ({"top1_error": 0.5, "top5_error": 0.1}, None, "top-1 error 50.0"),
     ({}, "loss 1e9 at step 7", "diverged (loss 1e9 at step 7)"),
 ])  # fmt: skip
@@ -247,10 +230,9 @@ def test_what_is_trained(words, asked, call, tmp_path, monkeypatch):
 
 
 def test_ablations_and_the_pilot_are_trained_too(call, tmp_path, monkeypatch):
-    calls = []
-    monkeypatch.setattr(scheduler, "run_all", lambda *given: calls.append(given) or [])
+    runs = []
+    monkeypatch.setattr(scheduler, "run_all", lambda given, *_: runs.extend(given) or [])
     code, out, _ = call("run", "ablations", "pilot", *SMOKE, "--out", tmp_path)
-    runs = calls[0][0]
     assert code == 0 and set(pilot.configs(profiles.get("smoke"))) < set(runs)
     assert "conv-k15-from-gcn" in {run.variant for run in runs} and "pilot was not run" in out
 
@@ -265,9 +247,11 @@ def test_status_of_an_empty_folder(call, tmp_path):
     assert (code, err) == (0, "") and not (tmp_path / "none").exists(), "looking writes nothing"
     everything = tables.table_configs(names.TABLES, profiles.get("smoke"), [0, 1])
     assert {run.name for run in everything} <= found["runs"].keys()
-    assert found["runs"]["gcn-k3-s1"] == "waiting for its start"
-    assert found["runs"]["pretraining-bottleneck27-s0"] == "not run"
+    states = [found["runs"][name] for name in ("gcn-k3-s1", "pretraining-bottleneck27-s0")]
+    assert states == ["waiting for its start", "not run"]
     assert (found["stale"], found["problems"]) == ([], [])
+    _, found, err = status(call, tmp_path, "--profile", "photos")
+    assert err == "" and set(found["runs"].values()) == {"data missing"}, "it needs no data"
 
 
 def test_status_tells_runs_apart_and_counts_them_by_table(call, copied):
@@ -300,14 +284,6 @@ def test_status_names_a_damaged_record_and_shows_the_others(damage, call, copied
     assert (code, out) == (2, "") and path.name in err
 
 
-def test_status_needs_no_data(call, tmp_path):
-    _, found, err = status(call, tmp_path, "--profile", "photos")
-    assert err == "" and set(found["runs"].values()) == {"data missing"}
-
-
-# --- report and notebooks ------------------------------------------------------------------------
-
-
 def test_report_as_json_names_the_records_of_every_cell(call, smoke, places):
     before = sorted(smoke.out.rglob("*"))
     code, out, err = call("report", "--json", *SMOKE, "--out", smoke.out)
@@ -316,9 +292,8 @@ def test_report_as_json_names_the_records_of_every_cell(call, smoke, places):
     assert (found["profile"], tuple(found["tables"])) == ("smoke", names.TABLES)
     by_row = {cell["row"]: cell for cell in found["tables"]["5"] if cell["metric"] == "miou"}
     for run, row in zip(smoke.runs, ("Baseline", "GCN", "GCN + BR"), strict=True):
-        assert (
-            by_row[row]["local_keys"] == [smoke.store.key(run)] and by_row[row]["study_keys"] == []
-        )
+        keys = [by_row[row][f"{source}_keys"] for source in ("local", "study")]
+        assert keys == [[smoke.store.key(run)], []]
     assert {v["claim"]: v["verdict"] for v in found["verdicts"]}[14] == "supported", "is counted"
 
 
@@ -353,15 +328,8 @@ def test_notebooks_are_executed_in_order_with_all_parameters(call, places, monke
     assert trained == [tables.table_configs(["1", "2"], profiles.get("smoke"), [0, 1])]
     *executed, last = done
     assert [path.name[:2] for path, *_ in executed] == ["01", "02"] and last == "report"
-    for _, folder, given in executed:
-        assert folder == out / "smoke" / "notebooks"
-        assert given == {
-            "profile": "smoke",
-            "seeds": 2,
-            "jobs": 1,
-            "data_root": None,
-            "out": str(out),
-        }
+    given = {"profile": "smoke", "seeds": 2, "jobs": 1, "data_root": None, "out": str(out)}
+    assert [what for _, *what in executed] == [[out / "smoke" / "notebooks", given]] * 2
     assert printed.splitlines()[0] == "== notebook 1 of 2: 01_kernel_size.ipynb"
     assert "never evidence" in printed and re.search(r"claim 14: supported +GCN needs", printed)
 
@@ -371,9 +339,6 @@ def test_runs_that_fail_end_the_command_before_the_notebooks(call, places, monke
     monkeypatch.setattr(notebooks, "execute", lambda *_: pytest.fail("executed"))
     code, _, err = call("notebooks", "--only", "01", *SMOKE, "--out", places / "out")
     assert (code, err) == (1, "gcnlab: gcn-k3-s0: no memory\n")
-
-
-# --- params, rules, records, data ----------------------------------------------------------------
 
 
 def test_params_are_the_published_counts(call):
@@ -390,21 +355,16 @@ def test_params_are_the_published_counts(call):
 def test_rules_are_printed_with_their_power(call):
     code, text, _ = call("rules")
     listed = json.loads(call("rules", "--json")[1])
-    assert code == 0 and [row["claim"] for row in listed] == [
-        claim["id"] for claim in paper.claims()
-    ]
+    assert code == 0 and [row["claim"] for row in listed] == [c["id"] for c in paper.claims()]
     for claim in paper.claims():
         assert f"claim {claim['id']}: {claim['claim'][:40]}" in text
-    assert all(
-        text.count(f"\n  {name}: ") == len(listed) for name in ("rule", "planned n", "power")
-    )
+    for name in ("rule", "planned n", "power"):
+        assert text.count(f"\n  {name}: ") == len(listed)
 
 
 def test_a_simulation_is_kept_in_a_checkout_and_printed_elsewhere(call, tmp_path, monkeypatch):
-    import gcnlab.cli.rules
-
     monkeypatch.setattr(power, "simulate_all", lambda: {"rules": "new"})
-    monkeypatch.setattr(gcnlab.cli.rules, "COMMITTED", tmp_path / "results")
+    monkeypatch.setattr("gcnlab.cli.rules.COMMITTED", tmp_path / "results")
     assert json.loads(call("rules", "--simulate")[1]) == {"rules": "new"}
     (tmp_path / "pyproject.toml").touch()
     path = tmp_path / "gcnlab" / "analysis" / "registered.json"
@@ -426,10 +386,8 @@ def test_a_manifest_notices_a_changed_record(call, copied):
 
 def test_data_are_checked(call, layout, tmp_path):
     found = json.loads(call("data", "check", "shapes-tiny", "--json")[1])
-    assert (
-        found["complete"] is True
-        and found["fingerprint"] in call("data", "check", "shapes-tiny")[1]
-    )
+    assert found["complete"] is True
+    assert found["fingerprint"] in call("data", "check", "shapes-tiny")[1]
     code, out, _ = call("data", "check", "voc", "--data-root", layout)
     assert code == 0 and re.search(r"val +3 images of 1449 official: a subset", out)
     code, out, err = call("data", "check", "voc", "--data-root", tmp_path)

@@ -44,19 +44,10 @@ def scene(kind, shape=(13, 18), seed=0):
     return rng.dirichlet(np.ones(4), shape).transpose(2, 0, 1), image
 
 
-KERNELS = [
-    Pairwise(),
-    Pairwise(4, 8, 13, 3, 1),
-    Pairwise(2, 20, 30, 5, 2.5),
-    Pairwise(0, 1, 1, 4, 3),
-]
-KINDS = ["noise", "black and white", "flat", "ramp"]
-
-
-@pytest.mark.parametrize("kernels", KERNELS)
-@pytest.mark.parametrize("kind", KINDS)
-def test_the_exact_crf_is_mean_field(kind, kernels):
-    probability, image = scene(kind)
+@pytest.mark.parametrize("numbers", [(), (4, 8, 13, 3, 1), (2, 20, 30, 5, 2.5), (0, 1, 1, 4, 3)])
+@pytest.mark.parametrize("kind", ["noise", "black and white", "flat", "ramp"])
+def test_the_exact_crf_is_mean_field(kind, numbers):
+    (probability, image), kernels = scene(kind), Pairwise(*numbers)
     for iterations in (1, 2, 10):
         refined = dense_crf(probability, image, kernels, iterations=iterations)
         assert refined.shape == probability.shape and refined.dtype == np.float32
@@ -77,31 +68,10 @@ def test_without_weight_nothing_changes(backend):
     probability[:, 0, :4] = np.eye(4)  # certain, but a CRF forbids nothing: 0 counts as 1e-5
     kept = np.clip(probability, 1e-5, 1)
     idle = Pairwise(bilateral_weight=0, smooth_weight=0)
-    assert dense_crf(probability, image, idle, backend) == pytest.approx(
-        kept / kept.sum(0), abs=1e-5
-    )
+    refined = dense_crf(probability, image, idle, backend)
+    assert refined == pytest.approx(kept / kept.sum(0), abs=1e-5)
 
 
-def two_regions():
-    """A red disc on blue, and probabilities of it that are wrong in a fifth of all pixels."""
-    rng = np.random.default_rng(3)
-    truth = np.hypot(*(np.indices((30, 40)) - np.array([14, 22])[:, None, None])) < 9
-    image = np.where(truth[..., None], [200, 60, 40], [40, 90, 180])
-    image = image + rng.integers(-4, 5, image.shape)
-    guess = np.clip(0.3 + 0.4 * truth + rng.normal(0, 0.25, truth.shape), 0, 1)
-    return truth, np.stack([1 - guess, guess]), image.astype(np.uint8)
-
-
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_a_crf_cleans_two_noisy_regions(backend):
-    truth, guess, image = two_regions()
-    refined = dense_crf(guess, image, Pairwise(4, 20, 13, 3, 1), backend)
-    assert np.mean(guess.argmax(0) == truth) < 0.85
-    assert np.mean(refined.argmax(0) == truth) > 0.99
-    assert refined.sum(0) == pytest.approx(np.ones((30, 40)), abs=1e-5)
-
-
-# One step of pydensecrf2 1.1, stored because it needs a compiler to install.
 ORACLE = Path(__file__).with_name("pydensecrf2.npz")
 
 
@@ -123,15 +93,6 @@ def test_the_exact_crf_is_near_pydensecrf2s_and_no_other_is(kind):
     if HAS_PYDENSECRF:
         again = dense_crf(probability, image, kernels, "pydensecrf2", 1)
         assert again == pytest.approx(theirs, abs=2e-3)
-
-
-def test_classes_and_sides_have_no_order():
-    (probability, image), kernels = scene("noise"), KERNELS[1]
-    refined = dense_crf(probability, image, kernels)
-    assert dense_crf(probability[::-1], image, kernels) == pytest.approx(refined[::-1], abs=1e-4)
-    turned = probability.transpose(0, 2, 1)[..., ::-1], image.transpose(1, 0, 2)[:, ::-1]
-    expected = refined.transpose(0, 2, 1)[..., ::-1]
-    assert dense_crf(*turned, kernels) == pytest.approx(expected, abs=1e-4)
 
 
 LARGE = np.full((2, 129, 128), 0.5), np.zeros((129, 128, 3), np.uint8)

@@ -107,9 +107,7 @@ def test_train_aug_is_voc_train_and_what_sbd_adds(root):
     voc_lists = root / "VOCdevkit/VOC2012/ImageSets/Segmentation"
     sbd_lists = root / "benchmark_RELEASE/dataset"
     train, val = ((voc_lists / f"{split}.txt").read_text().split() for split in ("train", "val"))
-    sbd = [
-        n for split in ("train", "val") for n in (sbd_lists / f"{split}.txt").read_text().split()
-    ]
+    sbd = [n for s in ("train", "val") for n in (sbd_lists / f"{s}.txt").read_text().split()]
     assert set(sbd) & set(train) and set(sbd) & set(val), "or nothing is tested"
     samples = voc.train_aug_samples(root)
     names = [sample.name for sample in samples]
@@ -181,9 +179,8 @@ def test_classes_are_numbered_in_the_order_of_their_folders(root):
 
 
 def test_the_same_picture_in_train_and_val_is_an_overlap(root):
-    shutil.copy(
-        root / "tiny-imagenet/train/n01/n01_train0.JPEG", root / "tiny-imagenet/val/n01/x.JPEG"
-    )
+    folder = root / "tiny-imagenet"
+    shutil.copy(folder / "train/n01/n01_train0.JPEG", folder / "val/n01/x.JPEG")
     report = check("tiny-imagenet", root)
     assert report["overlap"] == ["n01/n01_train0.JPEG"] and report["largest"] == 56
 

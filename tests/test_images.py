@@ -83,9 +83,6 @@ def test_nothing_to_show_is_an_error_not_an_empty_panel(draw):
         draw(*([], [], {}, NAMES) if draw is images.qualitative else ([], [], NAMES))
 
 
-# --- what networks see ---------------------------------------------------------------------------
-
-
 def view(seen: slice = slice(4, 8)) -> views.View:
     drop = torch.zeros(16, 16)
     drop[seen, seen] = 1

@@ -196,29 +196,17 @@ def test_any_image_size(backbone, size):
         assert model(pictures(*size, count=1)).shape == (1, CLASSES, *size)
 
 
-@pytest.mark.parametrize(
-    ("backbone", "blocks"), [("resnet18", 9), ("resnet50", 9), ("small", 7), ("squeezenet1_1", 8)]
-)
+@pytest.mark.parametrize(("backbone", "blocks"), [
+    ("resnet18", 9), ("resnet50", 9), ("small", 7), ("squeezenet1_1", 8),
+])  # fmt: skip
 def test_refinement_adds_its_blocks_and_nothing_else(backbone, blocks):
     """Fig. 2A: four after the heads, three after the sums, one after each last upsampling."""
     with torch.device("meta"):
-        plain, refined = (
-            segmenter("conv1x1", None, backbone=backbone, refine=refine) for refine in (False, True)
-        )
+        plain, refined = (segmenter(backbone=backbone, refine=r) for r in (False, True))
         one = count_parameters(BoundaryRefinement(CLASSES))
         assert count_parameters(BoundaryRefinement(21)) == 7_980, "counted independently"
     assert sum(isinstance(m, BoundaryRefinement) for m in refined.modules()) == blocks
     assert count_parameters(refined) - count_parameters(plain) == blocks * one
-
-
-def test_every_level_reaches_the_scores():
-    model, images = segmenter(backbone="resnet18", refine=True).eval(), pictures(64, 64, count=1)
-    with torch.no_grad():
-        whole = model(images)
-        for level in range(4):
-            hook = model.heads[level].register_forward_hook(lambda m, i, output: output * 0)
-            assert not torch.allclose(model(images), whole), f"level {level} has no effect"
-            hook.remove()
 
 
 @pytest.mark.parametrize(("m", "widths"), [(64, [8, 16, 32, 64]), (None, [64, 128, 256, 512])])
@@ -304,6 +292,4 @@ def test_batch_norm_modes(mode):
                 for part in ("running_mean", "running_var", "weight", "bias")]  # fmt: skip
         assert same == [mode != "train"] * 2 + [mode == "frozen"] * 2
         assert (model.get_submodule(name).weight.grad is None) == (mode == "frozen")
-    assert norms and not torch.equal(
-        before["backbone.stem.0.weight"], after["backbone.stem.0.weight"]
-    )
+    assert norms and not torch.equal(*(s["backbone.stem.0.weight"] for s in (before, after)))

@@ -102,20 +102,14 @@ def captums(model, image, point, window, stride, class_id):
     pixels = image[None].float() / 255
     baseline = (torch.tensor(MEAN_COLOUR).view(1, 3, 1, 1) / 255).expand_as(pixels)
     occlusion = Occlusion(lambda images: model(images)[:, class_id, point[0], point[1]])
+    windows = {"sliding_window_shapes": (3, window, window), "strides": (3, stride, stride)}
     with torch.no_grad():
-        return occlusion.attribute(
-            pixels,
-            sliding_window_shapes=(3, window, window),
-            strides=(3, stride, stride),
-            baselines=baseline,
-            perturbations_per_eval=32,
-        )[0, 0]
+        return occlusion.attribute(pixels, **windows, baselines=baseline,
+                                   perturbations_per_eval=32)[0, 0]  # fmt: skip
 
 
 @pytest.mark.parametrize(("window", "stride"), [(8, 8), (11, 3), (7, 5)])
-@pytest.mark.parametrize(
-    ("size", "point"), [((64, 64), (31, 40)), ((45, 70), (0, 69)), ((45, 70), (44, 30))]
-)
+@pytest.mark.parametrize(("size", "point"), [((64, 64), (31, 40)), ((45, 70), (0, 69))])
 def test_score_drops_are_captums(size, point, window, stride):
     """captum gives each pixel the mean over the windows that hide it."""
     model, image, lines = segmenter(k=15), picture(*size), []

@@ -1,8 +1,6 @@
 """A finished run on a benchmark's test images: what its server takes, and what it would refuse."""
 
 import shutil
-import tarfile
-import zipfile
 from dataclasses import replace
 
 import numpy as np
@@ -20,30 +18,9 @@ from gcnlab.experiments.submission import Submission
 
 SMOKE = profiles.get("smoke")
 RUNS = {
-    "voc": table_configs(["5"], SMOKE, [0])[0],
-    "street": table_configs(["9"], SMOKE, [0])[0],
+    kind: table_configs([table], SMOKE, [0])[0] for kind, table in (("voc", "5"), ("street", "9"))
 }
-LABEL_IDS = [
-    7,
-    8,
-    11,
-    12,
-    13,
-    17,
-    19,
-    20,
-    21,
-    22,
-    23,
-    24,
-    25,
-    26,
-    27,
-    28,
-    31,
-    32,
-    33,
-]  # cityscapesScripts
+LABEL_IDS = [7, 8, 11, 12, 13, 17, *range(19, 29), 31, 32, 33]  # cityscapesScripts
 
 
 class Stripes:
@@ -75,15 +52,11 @@ def pixels(path):
 ])  # fmt: skip
 def test_files_lie_where_the_server_looks_and_hold_its_ids(kind, pattern, mode, ids, tmp_path):
     job, predictor = submission(kind, tmp_path), Stripes(RUNS[kind])
-    archive = job.submit(predictor)
-    if kind == "voc":
-        with tarfile.open(archive) as packed:
-            members = [m.name.removeprefix("./") for m in packed if m.isfile()]
-    else:
-        with zipfile.ZipFile(archive) as packed:
-            members = packed.namelist()
-    files = job.files()
-    assert sorted(members) == list(files) == [pattern.format(i) for i in range(len(files))]
+    archive, files = job.submit(predictor), job.files()
+    shutil.unpack_archive(archive, tmp_path / "unpacked")
+    members = [path for path in (tmp_path / "unpacked").rglob("*") if path.is_file()]
+    names = sorted(path.relative_to(tmp_path / "unpacked").as_posix() for path in members)
+    assert names == list(files) == [pattern.format(i) for i in range(len(files))]
     assert job.check() == len(files) == predictor.calls
     for name, image in files.items():
         assert pixels(job.folder / name)[0] == mode

@@ -32,12 +32,12 @@ WORDS = {SUPPORTED: "better", CONTRADICTED: "worse", INCONCLUSIVE: "no clear dif
 
 def by_ablation(profile: Profile, records: Sequence[Record]) -> dict[Ablation, dict[int, Record]]:
     """Records by ablation and seed; diverged runs are left out."""
-    found = {run_of(record): record for record in records if not is_diverged(record)}
-    seeds = sorted({run.seed for run in found})
+    by_run = {run_of(record): record for record in records if not is_diverged(record)}
+    seeds = sorted({run.seed for run in by_run})
     groups = {}
     for ablation in ABLATIONS:
         configs = {seed: ablation.config(profile, seed) for seed in seeds}
-        groups[ablation] = {s: found[run] for s, run in configs.items() if run in found}
+        groups[ablation] = {s: by_run[run] for s, run in configs.items() if run in by_run}
     return {ablation: group for ablation, group in groups.items() if group}
 
 
@@ -67,7 +67,7 @@ def spectra(profile: Profile, records: Sequence[Record]) -> dict[str, list[NDArr
         ]
         for name, head in names.items()
     }
-    return {name: found for name, found in curves.items() if found}
+    return {name: curve for name, curve in curves.items() if curve}
 
 
 def questions() -> list[tuple[str, Ablation, Ablation]]:

@@ -73,8 +73,8 @@ def table() -> pd.DataFrame:
     simulated = registered()["claims"]
     rows = []
     for rule in RULES:
-        found = simulated.get(str(rule.claim)) or {}
-        shares = [found.get("power"), found.get("false alarms")]
+        result = simulated.get(str(rule.claim)) or {}
+        shares = [result.get("power"), result.get("false alarms")]
         rows.append(
             {
                 "claim": rule.claim,

@@ -1,5 +1,4 @@
-"""The registered rules: which test decides each claim of the paper, fixed before the runs it
-judges.
+"""The registered rules: which test decides each claim, fixed before the runs that it judges.
 
 Rules are data. Their digest stands in ``registered.json`` beside their power and false-alarm rates
 by simulation (:mod:`gcnlab.analysis.power`); a test compares the two, so that no rule changes

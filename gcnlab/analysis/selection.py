@@ -20,6 +20,7 @@ from gcnlab.experiments.store import EVALUATION_VERSION
 from gcnlab.experiments.variants import Variant
 from gcnlab.training import TRAINING_VERSION
 
+LEAST_STEPS = 100
 AT_CHANCE = (
     0.01  # mIoU above that of the most frequent class everywhere: not more has learned nothing
 )
@@ -52,10 +53,13 @@ def percent(value: float | None) -> float:
 
 
 def is_diverged(record: Record) -> bool:
-    """Whether the loss exploded, or the segmenter does no better than the most frequent class."""
+    """Whether the loss exploded, or the segmenter does no better than the most frequent class.
+
+    A training of fewer than ``LEAST_STEPS`` steps is not asked to have learned anything.
+    """
     if record.get("diverged"):
         return True
-    if "confusion" not in record["counts"]:
+    if "confusion" not in record["counts"] or run_of(record).training.schedule.steps < LEAST_STEPS:
         return False
     matrix = confusion(record)
     chance = matrix.sum(1).max() / max(1, matrix.sum()) / len(matrix)
@@ -92,23 +96,23 @@ def boundary_accuracies(record: Record, distance: str) -> tuple[float, float]:
 
 
 def is_subset(record: Record) -> bool:
-    """Whether ``record`` is of a part of the official data only; low-data ablations are meant so."""
+    """Whether ``record`` is of a part of the official data; low-data ablations are meant so."""
     spec = run_of(record).data
     return spec.images is None and data.is_subset(spec, record["images"])
 
 
-def current(records: Sequence[Record], wanted: Iterable[Run]) -> list[Record]:
-    """Those of ``records`` that are of ``wanted`` runs and of one state of code, data and machine.
+def current(records: Sequence[Record], runs_of_profile: Iterable[Run]) -> list[Record]:
+    """The ``records`` of ``runs_of_profile`` that are of one state of code, data and machine.
 
     Of several states of one data set only that of the newest record counts; of several kinds of
     arithmetic (device, precision, threads) the one with most records. A run counts only if what it
     starts from does.
     """
-    wanted = set(wanted)
+    runs_of_profile = set(runs_of_profile)
     candidates = [
         (run, record)
         for record in records
-        if (run := run_of(record)) in wanted
+        if (run := run_of(record)) in runs_of_profile
         and record["identity"]["training_version"] == TRAINING_VERSION
         and record["evaluation_version"] == EVALUATION_VERSION
     ]
@@ -150,12 +154,12 @@ def by_variant(
     profile: Profile, records: Sequence[Record], variants: Iterable[Variant]
 ) -> dict[Variant, list[Record]]:
     """Records by variant in order of seeds; variants without any are left out."""
-    found = {run_of(record): record for record in records}
-    seeds = sorted({run.seed for run in found})
+    by_run = {run_of(record): record for record in records}
+    seeds = sorted({run.seed for run in by_run})
     groups = {}
     for variant in variants:
         runs = [variant.config(profile, seed) for seed in seeds]
-        if group := [found[run] for run in runs if run in found]:
+        if group := [by_run[run] for run in runs if run in by_run]:
             groups[variant] = group
     return groups
 

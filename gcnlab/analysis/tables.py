@@ -171,13 +171,13 @@ def all_variants() -> tuple[Variant, ...]:
 
 def table_configs(tables: Sequence[str], profile: Profile, seeds: Sequence[int]) -> list[Run]:
     """The distinct runs that fill ``tables``, all seeds of one variant together."""
-    wanted: list[Variant] = []
+    variants: list[Variant] = []
     for name in check_tables(tables):
         if name == PRETRAINING:
-            wanted += [v for v in all_variants() if v.head is None]
+            variants += [v for v in all_variants() if v.head is None]
         else:
-            wanted += SPECS[name].variants()
-    runs = dict.fromkeys(v.config(profile, seed) for v in wanted for seed in seeds)
+            variants += SPECS[name].variants()
+    runs = dict.fromkeys(v.config(profile, seed) for v in variants for seed in seeds)
     return [run for run in runs if run is not None]
 
 

@@ -1,6 +1,5 @@
 """The command line: one module per command, imported when its options are known to be good."""
 
-import argparse
 import sys
 from importlib import import_module
 
@@ -16,8 +15,4 @@ def main(arguments: list[str] | None = None) -> int:
     except UserError as error:
         ending.tell(f"gcnlab: {error}")
         return ending.BAD_INPUT
-    return ending.exit_code(_act, options)
-
-
-def _act(options: argparse.Namespace) -> int:
-    return import_module(f"gcnlab.cli.{options.command}").act(options)
+    return ending.exit_code(lambda: import_module(f"gcnlab.cli.{options.command}"), options)

@@ -2,21 +2,16 @@
 
 import argparse
 
-from gcnlab.cli.ending import DONE
 from gcnlab.cli.showing import print_json
 from gcnlab.data import SOURCES
 from gcnlab.data.check import check, describe
 from gcnlab.errors import UserError
 
 
-def act(options: argparse.Namespace) -> int:
+def act(options: argparse.Namespace) -> None:
     try:
         result = check(options.name, options.data_root)
     except UserError as error:
         layout = SOURCES[options.name].layout if options.data_root is not None else ""
         raise UserError("\n".join(filter(None, (str(error), layout)))) from None
-    if options.json:
-        print_json(result)
-    else:
-        print(describe(result))
-    return DONE
+    print_json(result) if options.json else print(describe(result))

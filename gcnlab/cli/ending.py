@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from types import ModuleType
 
 from gcnlab.errors import UserError
 from gcnlab.report.notebooks import NotebookFailed
@@ -18,14 +19,12 @@ from gcnlab.report.notebooks import NotebookFailed
 DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 
-class _Ended(KeyboardInterrupt):
-    """Another signal that ends the program as Ctrl-C does."""
-
-
 @contextmanager
 def _signals() -> Iterator[None]:
+    """Other signals end the program as Ctrl-C does."""
+
     def end(number: int, _: object) -> None:
-        raise _Ended(f"ended by {signal.Signals(number).name}")
+        raise KeyboardInterrupt(f"ended by {signal.Signals(number).name}")
 
     in_main = threading.current_thread() is threading.main_thread()
     numbers = (signal.SIGTERM, signal.SIGHUP) if in_main else ()
@@ -44,34 +43,38 @@ def tell(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
 
-def exit_code(act: Callable[[argparse.Namespace], int], options: argparse.Namespace) -> int:
-    """``act(options)``, or the exit code of what ended it, which is told in one line.
+def exit_code(load: Callable[[], ModuleType], options: argparse.Namespace) -> int:
+    """What ``act(options)`` of a command's module gives, or the exit code of what ended it.
 
-    ``options.kept`` says what an interrupted command leaves; it is None for one that only looks.
+    The end is told in one line. An ``act`` that gives None is done. ``options.kept`` says what an
+    interrupted command leaves; it is None for one that only looks.
     """
     try:
         with _signals():
-            code = act(options)
+            code = load().act(options) or DONE
             sys.stdout.flush()
             return code
     except UserError as error:
         # Lower layers know a data root, but no option.
         unnamed = "data root" in str(error) and getattr(options, "data_root", ...) is None
-        tell(f"gcnlab: {error}" + " (--data-root DIR)" * unnamed)
-        return BAD_INPUT
+        return _told(BAD_INPUT, f"{error}" + " (--data-root DIR)" * unnamed)
     except NotebookFailed as error:
-        tell(f"gcnlab: {error}")
-        return FAILED
+        return _told(FAILED, str(error))
     except KeyboardInterrupt as error:
-        tell("\ngcnlab: " + ": ".join(filter(None, (str(error) or "interrupted", options.kept))))
-        return INTERRUPTED
+        tell("")
+        return _told(
+            INTERRUPTED, ": ".join(filter(None, (str(error) or "interrupted", options.kept)))
+        )
     except BrokenPipeError:  # the reader (head, less) has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if options.kept is None:
             return DONE
-        tell(f"gcnlab: ended because nobody reads its output any more: {options.kept}")
-        return FAILED
+        return _told(FAILED, f"ended because nobody reads its output any more: {options.kept}")
     except OSError as error:
         reason = f"{error.filename or 'a file'}: {error.strerror or error}"
-        tell(f"gcnlab: {reason}: check the disk and the folders of the command")
-        return BAD_INPUT
+        return _told(BAD_INPUT, f"{reason}: check the disk and the folders of the command")
+
+
+def _told(code: int, text: str) -> int:
+    tell(f"gcnlab: {text}")
+    return code

@@ -2,16 +2,15 @@
 
 import argparse
 
-from gcnlab.cli.ending import DONE
 from gcnlab.cli.names import TABLES
-from gcnlab.cli.showing import Progress, open_session, say, tables_text, verdicts_text
+from gcnlab.cli.showing import open_session, progress, say, tables_text, verdicts_text
 from gcnlab.errors import UserError
 from gcnlab.experiments import resources, scheduler
 from gcnlab.report import notebooks, page
 from gcnlab.report.session import Session
 
 
-def act(options: argparse.Namespace) -> int:
+def act(options: argparse.Namespace) -> None:
     session = open_session(options)
     try:
         chosen = notebooks.pick(options.only)
@@ -19,13 +18,9 @@ def act(options: argparse.Namespace) -> int:
         raise UserError(f"--only: {error}") from None
     tables = [table for path in chosen for table in notebooks.trained_tables(path)]
     _train(session, tables)
-    parameters = {
-        "profile": session.profile.name,
-        "seeds": options.seeds,
-        "jobs": session.jobs,
-        "data_root": None if session.data_root is None else str(session.data_root),
-        "out": str(session.out),
-    }
+    data_root = None if session.data_root is None else str(session.data_root)
+    parameters = {"profile": session.profile.name, "seeds": options.seeds, "jobs": session.jobs}
+    parameters |= {"data_root": data_root, "out": str(session.out)}
     folder = session.out / session.profile.name
     for number, notebook in enumerate(chosen, 1):
         say(f"== notebook {number} of {len(chosen)}: {notebook.name}")
@@ -36,7 +31,6 @@ def act(options: argparse.Namespace) -> int:
     say(f"{tables_text(session, trained)}\n\n{verdicts_text(session)}")
     say(f"\nexecuted notebooks: {folder / 'notebooks'}\ntables:             {folder / 'tables'}")
     say(f"open this:          {written}")
-    return DONE
 
 
 def _train(session: Session, tables: list[str]) -> None:
@@ -49,5 +43,5 @@ def _train(session: Session, tables: list[str]) -> None:
     resources.check_writable(store.out)
     left_out = resources.without_backend(runs)  # their notebook says so
     runs = [run for run in runs if run not in left_out]
-    if failures := scheduler.run_all(runs, store, session.jobs, Progress(runs, store)):
+    if failures := scheduler.run_all(runs, store, session.jobs, progress(runs, store)):
         raise notebooks.NotebookFailed("; ".join(failures))

@@ -25,6 +25,16 @@ COMMANDS = {
     "predict": "segment pictures of your own: class ids as palette PNGs, and overlays",
     "submit": "predict the test images of VOC or Cityscapes, and check and pack the files",
 }
+TABLES_HELP = (
+    f"{', '.join(names.TABLES)}; {names.PRETRAINING} (the classifiers of Table 6 alone); "
+    f"{names.FIELDS} (Table 1 and its receptive fields, on more objects than notebook 8); "
+    f"{names.ABLATIONS} (of the trivial convolution, notebook 9); {names.PILOT} (is the schedule "
+    "long enough? on held-out training images); none means all tables"
+)
+CLUSTER_HELP = (
+    "one cluster job per run, through submitit: cluster=slurm (default) or cluster=local, and its "
+    "parameters, such as slurm_partition=gpu gpus_per_node=1 timeout_min=600"
+)
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -35,12 +45,10 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     if arguments and not arguments[0].startswith("-"):
         names.check("command", arguments[0], tuple(COMMANDS))
     options = build_parser().parse_args(arguments)
-    for option, kind, known in (
-        ("profile", "profile", names.PROFILES),
-        ("name", "data set", names.DATA_SETS),
-    ):
-        if option in options:
-            names.check(kind, getattr(options, option), known)
+    if "profile" in options:
+        names.check("profile", options.profile, names.PROFILES)
+    if "name" in options:
+        names.check("data set", options.name, names.DATA_SETS)
     for table in getattr(options, "tables", ()):
         names.check("table", table, names.RUNNABLE)
     return options
@@ -51,70 +59,54 @@ class _Parser(argparse.ArgumentParser):
         raise UserError(f"{message} (see {self.prog} --help)")
 
 
-# fmt: off
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all commands; it raises ``UserError`` for what it does not know."""
     description = "The study's engine, with or without Jupyter."
     parser = _Parser(prog="gcnlab", description=description, allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"gcnlab {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    of = {name: commands.add_parser(name, help=text, description=text, allow_abbrev=False)
-          for name, text in COMMANDS.items()}
-    for name, sub in of.items():
-        sub.set_defaults(kept=KEPT.get(name))
-    _add_words(of)
-    for name in ("run", "notebooks", "status", "report", "records"):
-        known = ", ".join(names.PROFILES)
-        of[name].add_argument("--profile", default="quick", help=f"{known} (default quick)")
-        of[name].add_argument("--out", type=_folder, default=LOCAL, metavar="DIR",
-                              help="where runs are kept (default results/local)")
-    for name in ("run", "notebooks", "status", "report", "data", "submit"):
-        of[name].add_argument("--data-root", type=_folder, metavar="DIR",
-                              help="folder of the real data")
-    for name in ("run", "notebooks", "status"):
-        of[name].add_argument("--seeds", type=_count, default=1, metavar="N",
-                              help="seeds 0 … N-1 (default 1)")
-    for name in ("run", "notebooks"):
-        of[name].add_argument("--jobs", type=_count, metavar="N",
-                              help="runs at a time (default: one per GPU; on a CPU 2)")
-    for name in ("status", "report", "rules", "params", "data"):
-        of[name].add_argument("--json", action="store_true", help="machine-readable instead")
-    for name in ("predict", "submit"):
-        of[name].add_argument("--run", required=True, metavar="KEY",
-                              help="key or name of a finished segmentation run")
-        of[name].add_argument("--runs", type=_folder, default=LOCAL, metavar="DIR",
-                              help="where runs are kept (default results/local)")
-        of[name].add_argument("--out", type=_folder, required=True, metavar="DIR",
-                              help="where the predictions go")
+    of = {}
+    for name, text in COMMANDS.items():
+        of[name] = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
+        of[name].set_defaults(kept=KEPT.get(name))
+
+    def add(users: str, name: str, text: str | None = None, **options) -> None:
+        for user in users.split():
+            of[user].add_argument(name, help=text, **options)
+
+    def folder(users: str, name: str, text: str, **options) -> None:
+        add(users, name, text, type=_folder, metavar="DIR", **options)
+
+    kept = "where runs are kept (default results/local)"
+    add("run", "tables", TABLES_HELP, nargs="*", metavar="TABLE")
+    add("records", "action", choices=["check", "add"])
+    add("data", "action", choices=["check"])
+    add("data", "name", ", ".join(names.DATA_SETS), metavar="NAME")
+    add("predict", "pictures", nargs="+", type=Path, metavar="IMAGE")
+    profiles = f"{', '.join(names.PROFILES)} (default quick)"
+    add("run notebooks status report records", "--profile", profiles, default="quick")
+    folder("run notebooks status report records", "--out", kept, default=LOCAL)
+    folder("run notebooks status report data submit", "--data-root", "folder of the real data")
+    number = {"type": _count, "metavar": "N"}
+    add("run notebooks status", "--seeds", "seeds 0 … N-1 (default 1)", default=1, **number)
+    jobs = "runs at a time (default: one per GPU; on a CPU 2)"
+    add("run notebooks", "--jobs", jobs, **number)
+    add(
+        "status report rules params data", "--json", "machine-readable instead", action="store_true"
+    )
+    key = {"required": True, "metavar": "KEY"}
+    add("predict submit", "--run", "key or name of a finished segmentation run", **key)
+    folder("predict submit", "--runs", kept, default=LOCAL)
+    folder("predict submit", "--out", "where the predictions go", required=True)
+    add("run", "--cluster", CLUSTER_HELP, nargs="*", type=_setting, metavar="NAME=VALUE")
+    add("notebooks", "--only", "numbers of notebooks, such as 01,02", metavar="NN,NN")
+    renew = "also renew the README's numbers (from committed records)"
+    add("report", "--readme", renew, action="store_true")
+    anew = "simulate anew (minutes); a checkout keeps the result in gcnlab/analysis/registered.json"
+    add("rules", "--simulate", anew, action="store_true")
+    add("predict", "--force", "replace PNGs that are there", action="store_true")
+    add("submit", "--check", "only check the files of an earlier call", action="store_true")
     return parser
-
-
-def _add_words(of: dict[str, argparse.ArgumentParser]) -> None:
-    """What only one command has."""
-    of["run"].add_argument(
-        "tables", nargs="*", metavar="TABLE",
-        help=f"{', '.join(names.TABLES)}; {names.PRETRAINING} (the classifiers of Table 6 alone); "
-        f"{names.FIELDS} (Table 1 and its receptive fields, on more objects than notebook 8); "
-        f"{names.ABLATIONS} (of the trivial convolution, notebook 9); {names.PILOT} (is the "
-        "schedule long enough? on held-out training images); none means all tables")
-    of["run"].add_argument(
-        "--cluster", nargs="*", type=_setting, metavar="NAME=VALUE",
-        help="one cluster job per run, through submitit: cluster=slurm (default) or cluster=local, "
-        "and its parameters, such as slurm_partition=gpu gpus_per_node=1 timeout_min=600")
-    of["notebooks"].add_argument("--only", metavar="NN,NN",
-                                 help="numbers of notebooks, such as 01,02")
-    of["report"].add_argument("--readme", action="store_true",
-                              help="also renew the README's numbers (from committed records)")
-    of["rules"].add_argument("--simulate", action="store_true", help="simulate anew (minutes); a "
-                             "checkout keeps the result in gcnlab/analysis/registered.json")
-    of["records"].add_argument("action", choices=["check", "add"])
-    of["data"].add_argument("action", choices=["check"])
-    of["data"].add_argument("name", metavar="NAME", help=", ".join(names.DATA_SETS))
-    of["predict"].add_argument("pictures", nargs="+", type=Path, metavar="IMAGE")
-    of["predict"].add_argument("--force", action="store_true", help="replace PNGs that are there")
-    of["submit"].add_argument("--check", action="store_true",
-                              help="only check the files of an earlier call")
-# fmt: on
 
 
 def _count(text: str) -> int:

@@ -2,14 +2,13 @@
 
 import argparse
 
-from gcnlab.cli.ending import DONE
 from gcnlab.cli.showing import say
 from gcnlab.errors import UserError
 from gcnlab.experiments.prediction import Predictor, check_pictures, find_record, outputs, predict
 from gcnlab.experiments.resources import check_writable
 
 
-def act(options: argparse.Namespace) -> int:
+def act(options: argparse.Namespace) -> None:
     existing = [path for path in outputs(options.pictures, options.out) if path.exists()]
     if existing and not options.force:
         remedy = "name another folder (--out DIR), or replace it (--force)"
@@ -19,4 +18,3 @@ def act(options: argparse.Namespace) -> int:
     check_writable(options.out)
     for line in predict(options.pictures, predictor, options.out):
         say(line)
-    return DONE

@@ -9,14 +9,13 @@ from gcnlab.experiments import records
 
 def act(options: argparse.Namespace) -> int:
     folder = options.out / options.profile
-    if not records.digests(folder):
+    count = len(records.digests(folder))
+    if not count:
         raise UserError(f"no records below {folder}: name their folder (--out DIR --profile NAME)")
     if options.action == "add":
         print(f"{folder / records.MANIFEST}: {records.extend_manifest(folder)} records added")
         return DONE
     differences = records.check_manifest(folder)
-    for line in differences:
-        print(line)
-    count = len(records.digests(folder))
-    print(f"{count} records below {folder}, {len(differences)} differences from their manifest")
+    total = f"{count} records below {folder}, {len(differences)} differences from their manifest"
+    print(*differences, total, sep="\n")
     return FAILED if differences else DONE

@@ -3,7 +3,7 @@
 import argparse
 import json
 
-from gcnlab.cli.ending import DONE, tell
+from gcnlab.cli.ending import tell
 from gcnlab.cli.names import TABLES
 from gcnlab.cli.showing import open_session, print_json
 from gcnlab.errors import UserError
@@ -12,14 +12,13 @@ from gcnlab.experiments.resources import check_writable
 from gcnlab.report.session import Session
 
 
-def act(options: argparse.Namespace) -> int:
+def act(options: argparse.Namespace) -> None:
     session = open_session(options)
     missing = _missing(session)
     if options.json:
         if missing:
             tell(f"gcnlab: {missing}")
-        _print_json(session)
-        return DONE
+        return _print_json(session)
     from gcnlab.report import page, readme  # they draw, which --json needs no library for
 
     if options.readme:
@@ -30,7 +29,6 @@ def act(options: argparse.Namespace) -> int:
     if not missing:
         check_writable(session.out)
         print(page.write(session))
-    return DONE
 
 
 def _missing(session: Session) -> str | None:

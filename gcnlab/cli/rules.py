@@ -6,33 +6,28 @@ from textwrap import fill
 
 from gcnlab import paper
 from gcnlab.analysis import power
-from gcnlab.cli.ending import DONE
 from gcnlab.experiments.records import COMMITTED, write_atomically
 
 
-def act(options: argparse.Namespace) -> int:
+def act(options: argparse.Namespace) -> None:
     if options.simulate:
         return _simulate()
     sentences = {claim["id"]: claim["claim"] for claim in paper.claims()}
     table = power.table()
     if options.json:
-        print(table.to_json(orient="records", indent=1, force_ascii=False))
-        return DONE
+        return print(table.to_json(orient="records", indent=1, force_ascii=False))
     for row in table.astype(object).fillna("not simulated").to_dict("records"):
         number = row.pop("claim")
         print(fill(f"claim {number}: {sentences[number]}", 100))
         for name, value in row.items():
             if value != "":
                 print(fill(f"{name}: {value}", 100, initial_indent="  ", subsequent_indent="    "))
-    return DONE
 
 
-def _simulate() -> int:
+def _simulate() -> None:
     text, checkout = json.dumps(power.simulate_all(), indent=1), COMMITTED.parent
-    if (checkout / "pyproject.toml").is_file():
-        path = checkout / "gcnlab" / "analysis" / "registered.json"
-        write_atomically(f"{text}\n", path)
-        print(path)
-    else:  # installed: its files are not the user's
-        print(text)
-    return DONE
+    if not (checkout / "pyproject.toml").is_file():  # installed: its files are not the user's
+        return print(text)
+    path = checkout / "gcnlab" / "analysis" / "registered.json"
+    write_atomically(f"{text}\n", path)
+    print(path)

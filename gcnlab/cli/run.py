@@ -5,7 +5,7 @@ import argparse
 from gcnlab.analysis import dense_kernel
 from gcnlab.cli.ending import DONE, FAILED, tell
 from gcnlab.cli.names import ABLATIONS, FIELDS, PILOT, TABLES
-from gcnlab.cli.showing import Progress, open_session, say, tables_text
+from gcnlab.cli.showing import open_session, progress, say, tables_text
 from gcnlab.errors import UserError
 from gcnlab.experiments import pilot, receptive_fields, scheduler
 from gcnlab.experiments.config import Run
@@ -17,7 +17,7 @@ def act(options: argparse.Namespace) -> int:
     names = list(dict.fromkeys(options.tables)) or list(TABLES)
     runs, store = _configs(names, session), session.store
     cluster = None if options.cluster is None else dict(options.cluster)
-    failures = scheduler.run_all(runs, store, session.jobs, Progress(runs, store), cluster)
+    failures = scheduler.run_all(runs, store, session.jobs, progress(runs, store), cluster)
     for failure in failures:
         tell(f"failed: {failure}")
     if FIELDS in names and not failures:
@@ -29,8 +29,8 @@ def act(options: argparse.Namespace) -> int:
         say(dense_kernel.findings(session.profile, session.ablations()).to_string())
     if PILOT in names:
         say(pilot.report(session.profile, store))
-    complete, place = sum(map(store.is_complete, runs)), session.out / session.profile.name
-    say(f"{complete} of {len(runs)} runs complete below {place}, {len(failures)} failed")
+    complete, folder = sum(map(store.is_complete, runs)), session.out / session.profile.name
+    say(f"{complete} of {len(runs)} runs complete below {folder}, {len(failures)} failed")
     return FAILED if failures else DONE
 
 

@@ -3,7 +3,7 @@
 import argparse
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -34,18 +34,17 @@ def print_json(value: Any) -> None:
     print(json.dumps(value, indent=1, ensure_ascii=False))
 
 
-class Progress:
+def progress(runs: Sequence[Run], store: Store) -> Callable[[str], None]:
     """Prints the scheduler's lines, with the score of each run that is complete."""
+    by_name = {link.name: link for run in runs for link in chain(run)}
 
-    def __init__(self, runs: Sequence[Run], store: Store):
-        self._runs = {link.name: link for run in runs for link in chain(run)}
-        self._store = store
-
-    def __call__(self, line: str) -> None:
+    def log(line: str) -> None:
         complete = re.fullmatch(r"\(\d+/\d+\) (\S+) complete", line)
-        run = complete and self._runs.get(complete[1])
-        record = run and self._store.record(run)
+        run = complete and by_name.get(complete[1])
+        record = run and store.record(run)
         say(f"{line}: {score(record)}" if record else line)
+
+    return log
 
 
 def score(record: Record) -> str:

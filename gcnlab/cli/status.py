@@ -37,9 +37,9 @@ def act(options: argparse.Namespace) -> int:
         })  # fmt: skip
     else:
         for name, group in groups.items():
-            print(_group_text(name, {run: states[run] for run in group}))
-        complete, place = list(states.values()).count(COMPLETE), session.out / session.profile.name
-        print(f"{complete} of {len(states)} runs complete below {place}")
+            _print_group(name, {run: states[run] for run in group})
+        complete, folder = list(states.values()).count(COMPLETE), session.out / session.profile.name
+        print(f"{complete} of {len(states)} runs complete below {folder}")
         if stale:
             why = "records of other schedules, data, machines or code versions do not count"
             print(fill(f"{len(stale)} {why}: {', '.join(stale)}", 100, break_on_hyphens=False))
@@ -74,12 +74,11 @@ def _state(run: Run, store: Store, recorded: Collection[Run], problems: Collecti
         return "recorded, but its data are missing" if run in recorded else "data missing"
 
 
-def _group_text(name: str, states: dict[Run, str]) -> str:
+def _print_group(name: str, states: dict[Run, str]) -> None:
     """A line of counts, then the names of the runs by state."""
     counts = Counter(states.values())
-    lines = [f"{name}: " + (", ".join(f"{n} {state}" for state, n in counts.items()) or "none")]
+    print(f"{name}: {', '.join(f'{n} {state}' for state, n in counts.items()) or 'none'}")
     for state in counts:
         names = ", ".join(run.name for run, other in states.items() if other == state)
-        lines.append(fill(f"  {state}: {names}", 100, subsequent_indent="    ",
-                          break_on_hyphens=False))  # fmt: skip
-    return "\n".join(lines)
+        indented = {"initial_indent": "  ", "subsequent_indent": "    "}
+        print(fill(f"{state}: {names}", 100, break_on_hyphens=False, **indented))

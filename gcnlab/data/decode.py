@@ -59,9 +59,7 @@ def _to_tensor(pixels: np.ndarray) -> Tensor:
     return torch.from_numpy(pixels.transpose(2, 0, 1).copy())
 
 
-def check_pair(
-    source: Source, sample: Sample, image: tuple[int, int], label: tuple[int, int]
-) -> None:
+def check_pair(source: Source, sample: Sample, image: tuple, label: tuple) -> None:
     """Raise ``UserError`` unless image and label have one (width, height), that of ``source``."""
     own, labels = ("×".join(map(str, size)) for size in (image, label))
     if image != label:

@@ -102,7 +102,7 @@ def _read_mat(path: Path) -> np.ndarray:
 
 
 def read_list(path: Path, remedy: str) -> list[str]:
-    """The non-empty lines of a list file; ``UserError`` if it is missing (``remedy``) or no text."""
+    """The non-empty lines of a list; ``UserError`` if it is missing (``remedy``) or no text."""
     with reading(path, "a list", remedy):
         lines = path.read_text(encoding="utf-8").splitlines()
         return [line.strip() for line in lines if line.strip()]

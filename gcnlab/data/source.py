@@ -10,30 +10,19 @@ from gcnlab.errors import UserError
 
 @dataclass(frozen=True)
 class Source:
-    """A segmentation data set.
+    """A segmentation data set. ``holds`` and ``layout`` tell the user what the root must hold."""
 
-    Args:
-        splits: root folder → samples. ``train`` and ``val`` are what runs use; further splits are
-            parts that a check counts.
-        classes: names, in the order of the ids.
-        official_counts: images of each split as published, or by ``official`` in other words.
-        holds, layout: what the data root must hold, in short and in full, for messages.
-        default_root: synthetic data know their own folder.
-        size: (width, height) that every image has, or None if they differ.
-        unused: how many listed images are left out because they show no object of the classes.
-        test: the ``official_test`` images of a test server, without labels, or None.
-    """
-
+    # root folder → samples; ``train`` and ``val`` are used by runs, others are parts that count
     splits: dict[str, Callable[[Path], list[Sample]]]
-    classes: tuple[str, ...]
-    official_counts: dict[str, int]
+    classes: tuple[str, ...]  # names, in the order of the ids
+    official_counts: dict[str, int]  # images of each split, as published
     holds: str = ""
     layout: str = ""
-    default_root: Callable[[], Path] | None = None
-    size: tuple[int, int] | None = None
-    official: str = "official"
-    unused: Callable[[Path], int] | None = None
-    test: Callable[[Path], list[Path]] | None = None
+    default_root: Callable[[], Path] | None = None  # synthetic data know their own folder
+    size: tuple[int, int] | None = None  # (width, height) of every image; None if they differ
+    official: str = "official"  # whose counts those are
+    unused: Callable[[Path], int] | None = None  # how many images show no object of the classes
+    test: Callable[[Path], list[Path]] | None = None  # a test server's images, without labels
     official_test: int = 0
 
     def samples(self, root: Path, split: str) -> list[Sample]:

@@ -13,33 +13,22 @@ from gcnlab.errors import UserError
 class DataSpec:
     """Which data a run uses and how they are prepared; sizes in pixels.
 
-    Args:
-        name: a name of ``SOURCES``.
-        side: images are padded to this width, and to ``height`` (None: as ``side``).
-        long_side: scale the longer image side to this first; None keeps the size.
-        classes: ids to score, renumbered 0, 1, …; all others become void. None keeps every class.
-        resize: classification only: scale the shorter image side to this and cut out the centre,
-            for evaluation.
-        crop_area: with ``resize``: the least share of its area that a random training crop keeps
-            (0.08 in the classical recipe).
-        crop: segmentation only: training takes random crops of ``crop`` × ``crop`` pixels.
-        images: train on so many images only, evenly spaced over the list.
-        holdout: segmentation only: choose a schedule without a look at val. ``val`` is every fifth
-            image of the training list, the first among them; ``train`` is the others.
-
-    Raises:
-        UserError: an unknown name, or options that do not fit together.
+    Raises ``UserError`` for an unknown name, or options that do not fit together.
     """
 
-    name: str
-    side: int
-    long_side: int | None = None
-    classes: tuple[int, ...] | None = None
+    name: str  # of SOURCES
+    side: int  # images are padded to this width, and to ``height``
+    long_side: int | None = None  # scale the longer image side to this first; None keeps the size
+    classes: tuple[int, ...] | None = None  # ids to score, renumbered 0, 1, …; others become void
+    # Classification only: for evaluation scale the shorter image side to ``resize`` and cut out the
+    # centre; a random training crop keeps at least ``crop_area`` of the image (classical: 0.08).
     resize: int | None = None
     crop_area: float | None = None
-    height: int | None = None
-    crop: int | None = None
-    images: int | None = None
+    height: int | None = None  # None: as ``side``
+    crop: int | None = None  # segmentation only: train on random crops of ``crop`` × ``crop``
+    images: int | None = None  # train on so many images only, evenly spaced over the list
+    # Segmentation only, to choose a schedule without a look at val: ``val`` is every fifth image of
+    # the training list, the first among them; ``train`` is the others.
     holdout: bool = False
 
     def __post_init__(self):

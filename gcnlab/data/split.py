@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from gcnlab.data.decode import Decoded
-from gcnlab.data.transforms import random_flip
+from gcnlab.data.transforms import Pair, random_flip
 from gcnlab.errors import UserError
 
+Batch = tuple[Tensor, Tensor, list[tuple[int, int]]]  # images, labels, unpadded sizes
 LARGE = 100_000  # images: of more, files are not read before work starts, only named
 
 
@@ -61,7 +62,7 @@ class Split:
         samples: Sequence,
         decode: Callable[..., Decoded],
         evaluation: Callable[[Tensor], Tensor] | None = None,
-        training: Callable[[Tensor, Tensor, torch.Generator], tuple[Tensor, Tensor]] | None = None,
+        training: Callable[[Tensor, Tensor, torch.Generator], Pair] | None = None,
     ):
         if not samples:
             raise UserError("the data set has an empty list of images: check its list files")
@@ -104,9 +105,7 @@ class Split:
             with ThreadPoolExecutor() as pool:
                 any(pool.map(lambda sample: self._decode(sample) and None, self.samples))
 
-    def batches(
-        self, numbers: Iterator[Sequence[int]], item: Callable[[int], Decoded]
-    ) -> Iterator[tuple[Tensor, Tensor, list[tuple[int, int]]]]:
+    def batches(self, numbers: Iterator[Sequence[int]], item: Callable) -> Iterator[Batch]:
         """Stacked batches of ``item(number)`` for lists of numbers, made one batch ahead."""
 
         def collate(batch: Sequence[int]):
@@ -121,15 +120,13 @@ class Split:
             for batch, _ in pairwise(chain(coming, [None])):  # which asks for the next one first
                 yield batch.result()
 
-    def in_order(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor, list[tuple[int, int]]]]:
+    def in_order(self, batch_size: int) -> Iterator[Batch]:
         """All samples once, in order, for evaluation."""
         starts = range(0, len(self), batch_size)
         numbers = (range(start, min(start + batch_size, len(self))) for start in starts)
         return self.batches(numbers, self.__getitem__)
 
-    def shuffled(
-        self, batch_size: int, seed: int, first: int, last: int
-    ) -> Iterator[tuple[Tensor, Tensor]]:
+    def shuffled(self, batch_size: int, seed: int, first: int, last: int) -> Iterator[Pair]:
         """Training batches ``first`` … ``last`` − 1: every epoch in a new order, flipped at random.
 
         Batch i is a function of (seed, i), so that a resumed run sees the data it would have seen.

@@ -8,13 +8,12 @@ import torchvision.transforms.v2.functional as tvf
 from PIL import Image
 from torch import Tensor
 
+Pair = tuple[Tensor, Tensor]  # image, label
 VOID = 255
 MEAN_COLOUR = (124, 116, 104)  # the ImageNet mean: zero after normalisation, as Caffe's padding was
 
 
-def resize_long_side(
-    image: Image.Image, label: np.ndarray, long_side: int
-) -> tuple[Image.Image, np.ndarray]:
+def resize_long_side(image: Image.Image, label: np.ndarray, long_side: int) -> tuple:
     """Scale image (bilinear, antialiased) and label (nearest) to a longer side of ``long_side``."""
     scale = long_side / max(image.size)
     size = tuple(max(1, round(s * scale)) for s in image.size)
@@ -41,18 +40,14 @@ def pad(
     return pixels, labels
 
 
-def crop_part(
-    image: Tensor, label: Tensor, generator: torch.Generator, side: int
-) -> tuple[Tensor, Tensor]:
+def crop_part(image: Tensor, label: Tensor, generator: torch.Generator, side: int) -> Pair:
     """A random ``side`` × ``side`` part of ``image`` (3, H, W) and of its label map (H, W)."""
     top, left = (int(torch.randint(n - side + 1, (), generator=generator)) for n in label.shape)
     part = (..., slice(top, top + side), slice(left, left + side))
     return image[part], label[part]
 
 
-def random_flip(
-    images: Tensor, labels: Tensor, generator: torch.Generator
-) -> tuple[Tensor, Tensor]:
+def random_flip(images: Tensor, labels: Tensor, generator: torch.Generator) -> Pair:
     """Flip each image of the batch left–right with probability ½, with its label map if any."""
     flip = torch.rand(len(images), generator=generator) < 0.5
     images = torch.where(flip.view(-1, 1, 1, 1), images.flip(-1), images)

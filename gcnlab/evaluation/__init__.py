@@ -16,16 +16,7 @@ from gcnlab.evaluation.receptive_field import (
 )
 
 __all__ = [
-    "BoundaryAccuracy",
-    "ConfusionMatrix",
-    "SegmentationCounts",
-    "boundary_distance",
-    "boundary_region",
-    "component_costs",
-    "count_multiply_adds",
-    "count_parameters",
-    "gradient_map",
-    "occlusion_map",
-    "square_side",
-    "theoretical_field",
-]
+    "BoundaryAccuracy", "ConfusionMatrix", "SegmentationCounts", "boundary_distance",
+    "boundary_region", "component_costs", "count_multiply_adds", "count_parameters",
+    "gradient_map", "occlusion_map", "square_side", "theoretical_field",
+]  # fmt: skip

@@ -20,15 +20,7 @@ def count_multiply_adds(module: nn.Module, input_shape: tuple[int, ...]) -> int:
     Convolutions and matrix products, as the paper counts ("MFlops (Conv)", Table 11); PyTorch
     counts a multiply-add as two. A copy is run on the meta device: nothing is computed.
     """
-    return _pass(module, input_shape)[0]
-
-
-def _pass(module: nn.Module, input_shape: tuple[int, ...]) -> tuple[int, tuple[int, ...]]:
-    """Multiply-adds and the shape of the output."""
-    module = deepcopy(module).to("meta").eval()
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        output = module(torch.empty(input_shape, device="meta"))
-    return counter.get_total_flops() // 2, tuple(output.shape)
+    return component_costs({"": module}, input_shape)[""].multiply_adds
 
 
 class Cost(NamedTuple):
@@ -43,8 +35,10 @@ def component_costs(
     components: Mapping[str, nn.Module], input_shape: tuple[int, ...]
 ) -> dict[str, Cost]:
     """The cost of each of ``components``, applied one after the other to ``input_shape``."""
-    costs = {}
+    costs, x = {}, torch.empty(input_shape, device="meta")
     for name, component in components.items():
-        multiply_adds, input_shape = _pass(component, input_shape)
-        costs[name] = Cost(input_shape[-2:], count_parameters(component), multiply_adds)
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            x = deepcopy(component).to("meta").eval()(x)
+        multiply_adds = counter.get_total_flops() // 2
+        costs[name] = Cost(tuple(x.shape[-2:]), count_parameters(component), multiply_adds)
     return costs

@@ -41,14 +41,10 @@ class Pairwise:
 class Crf:
     """A CRF step: what computes it, how long, and the kernels to choose from.
 
-    Args:
-        backend: ``exact`` sums over all pairs of pixels, of images of up to ``EXACT_LIMIT`` pixels;
-            ``pydensecrf2`` is the permutohedral approximation, for images of any size.
-        candidates: kernels of which the best on training images is used.
-        iterations: of the mean field.
-
-    Raises:
-        UserError: an unknown backend, no candidate or no iteration.
+    Backend ``exact`` sums over all pairs of pixels, of images of up to ``EXACT_LIMIT`` pixels;
+    ``pydensecrf2`` is the permutohedral approximation, for images of any size. Of ``candidates``
+    the best on training images is used. Raises ``UserError`` for an unknown backend, no candidate
+    or no iteration of the mean field.
     """
 
     backend: str
@@ -57,9 +53,8 @@ class Crf:
 
     def __post_init__(self):
         if self.backend not in BACKENDS:
-            raise UserError(
-                f"unknown CRF backend {self.backend!r}; choose one of {', '.join(BACKENDS)}"
-            )
+            known = ", ".join(BACKENDS)
+            raise UserError(f"unknown CRF backend {self.backend!r}; choose one of {known}")
         if not self.candidates or self.iterations < 1:
             raise UserError("a CRF needs at least one candidate and one iteration")
 
@@ -67,8 +62,8 @@ class Crf:
         """Raise ``UserError`` if the backend is not installed."""
         if self.backend == "pydensecrf2" and find_spec("pydensecrf") is None:
             remedy = f"{sys.executable} -m pip install -e '.[crf]'"
-            needs = "(Python up to 3.12 and a C++ compiler)"
-            raise UserError(f"the dense CRF needs pydensecrf2: {remedy} {needs}")
+            remedy += " (Python up to 3.12 and a C++ compiler)"
+            raise UserError(f"the dense CRF needs pydensecrf2: {remedy}")
 
     def version(self) -> str | None:
         """Of the library that computes it; None for our own."""
@@ -100,9 +95,8 @@ def dense_crf(
 def _exact(log_p: np.ndarray, image: np.ndarray, kernels: Pairwise, iterations: int) -> np.ndarray:
     classes, height, width = log_p.shape
     if height * width > EXACT_LIMIT:
-        raise UserError(
-            f"an image of {width}×{height} is too large for the exact CRF: use backend pydensecrf2"
-        )
+        problem = f"an image of {width}×{height} is too large for the exact CRF"
+        raise UserError(f"{problem}: use backend pydensecrf2")
     rows, columns = np.mgrid[:height, :width].astype(np.float32)
     position, colour = np.stack([columns, rows], -1), image.astype(np.float32)
     features = np.concatenate([position / kernels.bilateral_xy, colour / kernels.bilateral_rgb], -1)
@@ -113,13 +107,10 @@ def _exact(log_p: np.ndarray, image: np.ndarray, kernels: Pairwise, iterations: 
     unary = torch.from_numpy(log_p)
     q = unary.softmax(0)
     for _ in range(iterations):
-        near_alike = (
-            (q.reshape(classes, -1) * bilateral_scale) @ bilateral * bilateral_scale
-        ).view_as(q)
+        alike = (q.reshape(classes, -1) * bilateral_scale) @ bilateral * bilateral_scale
         near = (smooth(q[:, None] * smooth_scale) * smooth_scale)[:, 0]
-        q = (unary + kernels.bilateral_weight * near_alike + kernels.smooth_weight * near).softmax(
-            0
-        )
+        messages = kernels.bilateral_weight * alike.view_as(q) + kernels.smooth_weight * near
+        q = (unary + messages).softmax(0)
     return q.numpy()
 
 
@@ -127,9 +118,8 @@ def _kernel(features: torch.Tensor) -> torch.Tensor:
     """The Gaussian kernel of all pairs of ``features`` (pixels, dimensions)."""
     features = features - features.mean(0)
     half_square = 0.5 * (features * features).sum(1)
-    exponent = torch.addmm(-half_square, features, features.T).sub_(
-        half_square[:, None]
-    )  # −½ |a − b|²
+    exponent = torch.addmm(-half_square, features, features.T)
+    exponent.sub_(half_square[:, None])  # −½ |a − b|²
     # What is beyond float32 beside a pixel's own 1 is cut off: denormal numbers are slow.
     return F.threshold_(exponent, NEGLIGIBLE, -torch.inf).exp_()
 
@@ -146,19 +136,14 @@ def _blur(deviation: float) -> Callable[[torch.Tensor], torch.Tensor]:
     return blur
 
 
-def _permutohedral(
-    log_p: np.ndarray, image: np.ndarray, kernels: Pairwise, iterations: int
-) -> np.ndarray:
+def _permutohedral(log_p: np.ndarray, image: np.ndarray, kernels: Pairwise, iterations: int):
     from pydensecrf.densecrf import DenseCRF2D
 
     classes, height, width = log_p.shape
     crf = DenseCRF2D(width, height, classes)
     crf.setUnaryEnergy(np.ascontiguousarray(-log_p.reshape(classes, -1)))
     crf.addPairwiseGaussian(sxy=kernels.smooth_xy, compat=kernels.smooth_weight)
-    crf.addPairwiseBilateral(
-        sxy=kernels.bilateral_xy,
-        srgb=kernels.bilateral_rgb,
-        rgbim=np.ascontiguousarray(image),
-        compat=kernels.bilateral_weight,
-    )
+    deviations = {"sxy": kernels.bilateral_xy, "srgb": kernels.bilateral_rgb}
+    rgb, weight = np.ascontiguousarray(image), kernels.bilateral_weight
+    crf.addPairwiseBilateral(**deviations, rgbim=rgb, compat=weight)
     return np.array(crf.inference(iterations), np.float32).reshape(classes, height, width)

@@ -13,39 +13,32 @@ from torch import Tensor, nn
 from gcnlab.errors import UserError
 from gcnlab.evaluation.metrics import SegmentationCounts
 
-Batch = tuple[Tensor, Tensor, Sequence[tuple[int, int]]]
+Batch = tuple[Tensor, Tensor, Sequence[tuple[int, int]]]  # images, labels, unpadded sizes
+Autocast = AbstractContextManager | None
 
 
 @dataclass(frozen=True)
 class TestTime:
     """How a trained model looks at an image. Class probabilities of all views are averaged.
 
-    Args:
-        scales: factors by which the image is resized; 1 leaves it untouched.
-        flip: also look at the mirror image.
-        crop: look at square crops of this many pixels instead of the whole image.
-        stride: with ``crop``: neighbouring crops are at most so far apart; they are spread evenly.
-
-    Raises:
-        UserError: values that no image can be looked at with.
+    Raises ``UserError`` for values that no image can be looked at with.
     """
 
     __test__ = False  # no test class, whatever its name begins with
 
-    scales: tuple[float, ...] = (1.0,)
-    flip: bool = False
-    crop: int | None = None
-    stride: int | None = None
+    scales: tuple[float, ...] = (1.0,)  # by which the image is resized; 1 leaves it untouched
+    flip: bool = False  # also look at the mirror image
+    crop: int | None = None  # pixels: look at square crops instead of the whole image
+    stride: int | None = None  # pixels that neighbouring crops are apart at most
 
     def __post_init__(self):
         if not self.scales or not all(scale > 0 for scale in self.scales):
             raise UserError(f"scales {self.scales} must be positive numbers")
+        both = f"crop {self.crop} and stride {self.stride}"
         if (self.crop is None) != (self.stride is None):
-            both = f"crop {self.crop} and stride {self.stride}"
             raise UserError(f"{both} belong together: set both or none")
         if self.crop is not None and not 0 < self.stride <= self.crop:
-            needs = f"crop {self.crop} needs a stride of 1 … crop pixels"
-            raise UserError(f"{needs}, not {self.stride}")
+            raise UserError(f"{both} do not fit: use a stride of 1 … crop pixels")
 
 
 def crop_starts(size: int, crop: int, stride: int) -> list[int]:
@@ -54,9 +47,7 @@ def crop_starts(size: int, crop: int, stride: int) -> list[int]:
     return [round(i * (size - crop) / (count - 1)) for i in range(count)] if count > 1 else [0]
 
 
-def _view(
-    model: nn.Module, images: Tensor, how: TestTime, autocast: AbstractContextManager | None
-) -> Tensor:
+def _view(model: nn.Module, images: Tensor, how: TestTime, autocast: Autocast) -> Tensor:
     """Probabilities of ``images`` at their size, whole or by crops, averaged where they overlap."""
     height, width = images.shape[-2:]
     crop = how.crop or max(height, width)
@@ -74,7 +65,7 @@ def _view(
 
 @torch.inference_mode()
 def probabilities(
-    model: nn.Module, images: Tensor, how: TestTime, autocast: AbstractContextManager | None = None
+    model: nn.Module, images: Tensor, how: TestTime, autocast: Autocast = None
 ) -> Tensor:
     """Class probabilities averaged over all views: float32 (N, classes, H, W) on the CPU.
 
@@ -99,29 +90,23 @@ def probabilities(
     return total / (len(how.scales) * (1 + how.flip))
 
 
-def _as_classes(scores: Tensor) -> Tensor:
-    """The highest class of ``scores`` (N, classes, …): uint8, or int64 beyond 256 classes."""
-    return scores.argmax(1).to(torch.uint8 if scores.shape[1] <= 256 else torch.int64)
-
-
 @torch.inference_mode()
 def predict(
-    model: nn.Module,
-    images: Tensor,
-    autocast: AbstractContextManager | None = None,
-    how: TestTime | None = None,
+    model: nn.Module, images: Tensor, autocast: Autocast = None, how: TestTime | None = None
 ) -> Tensor:
     """Most likely class: images (N, 3, H, W) → (N, H, W), or (N,) for a classifier.
 
     uint8, or int64 if the model has more than 256 classes. ``how`` None: the class of the highest
     logit in the whole image as it is.
     """
-    if how is not None:
-        return _as_classes(probabilities(model, images, how, autocast))
-    return _as_classes(_logits(model, images, autocast))
+    if how is None:
+        scores = _logits(model, images, autocast)
+    else:
+        scores = probabilities(model, images, how, autocast)
+    return scores.argmax(1).to(torch.uint8 if scores.shape[1] <= 256 else torch.int64)
 
 
-def _logits(model: nn.Module, images: Tensor, autocast: AbstractContextManager | None) -> Tensor:
+def _logits(model: nn.Module, images: Tensor, autocast: Autocast) -> Tensor:
     model.eval()
     device = next(model.parameters()).device
     with autocast or nullcontext():
@@ -148,13 +133,12 @@ def score_segmentation(
     batches: Iterable[Batch],
     num_classes: int,
     distances: Sequence[float] = (),
-    autocast: AbstractContextManager | None = None,
+    autocast: Autocast = None,
     how: TestTime | None = None,
 ) -> SegmentationCounts:
-    """Score a segmenter.
+    """Score a segmenter; predictions are cropped to the unpadded size before they count.
 
-    Each batch is (images, labels, unpadded sizes); predictions are cropped to the unpadded size
-    before they count. ``distances`` as in :func:`score_predictions`, ``how`` as in :func:`predict`.
+    ``distances`` as in :func:`score_predictions`, ``how`` as in :func:`predict`.
     """
 
     def pairs():
@@ -168,10 +152,7 @@ def score_segmentation(
 
 @torch.inference_mode()
 def topk_errors(
-    model: nn.Module,
-    batches: Iterable[Batch],
-    ks: Sequence[int] = (1, 5),
-    autocast: AbstractContextManager | None = None,
+    model: nn.Module, batches: Iterable[Batch], ks: Sequence = (1, 5), autocast: Autocast = None
 ) -> list[float]:
     """Share in [0, 1] of images whose class is not among the k highest logits, per k of ``ks``."""
     wrong, total = torch.zeros(len(ks)), 0

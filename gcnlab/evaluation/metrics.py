@@ -12,6 +12,10 @@ def _array(values: ArrayLike | Tensor) -> NDArray:
     return values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
 
 
+def _ratio(correct: int, counted: int) -> float:
+    return float(correct / counted) if counted else float("nan")
+
+
 class ConfusionMatrix:
     """One int64 confusion matrix over a whole data set: rows are true classes, columns predictions.
 
@@ -19,8 +23,7 @@ class ConfusionMatrix:
     """
 
     def __init__(self, num_classes: int, ignore_index: int = 255):
-        self.num_classes = num_classes
-        self.ignore_index = ignore_index
+        self.num_classes, self.ignore_index = num_classes, ignore_index
         self.matrix = np.zeros((num_classes, num_classes), np.int64)
 
     def update(self, prediction: ArrayLike | Tensor, target: ArrayLike | Tensor) -> None:
@@ -30,9 +33,8 @@ class ConfusionMatrix:
         """
         prediction, target = _array(prediction), _array(target)
         if prediction.shape != target.shape:
-            raise ValueError(
-                f"prediction {prediction.shape} and target {target.shape} differ in shape"
-            )
+            shapes = f"prediction {prediction.shape} and target {target.shape}"
+            raise ValueError(f"{shapes} differ in shape")
         counted = target != self.ignore_index
         true, predicted = target[counted].astype(np.int64), prediction[counted].astype(np.int64)
         for name, values in (("target", true), ("prediction", predicted)):
@@ -54,8 +56,7 @@ class ConfusionMatrix:
 
     def pixel_accuracy(self) -> float:
         """Share of correct non-void pixels in [0, 1]; nan if there are none."""
-        total = self.matrix.sum()
-        return float(np.trace(self.matrix) / total) if total else float("nan")
+        return _ratio(np.trace(self.matrix), self.matrix.sum())
 
 
 def boundary_distance(label: ArrayLike | Tensor) -> NDArray[np.float64]:
@@ -67,11 +68,10 @@ def boundary_distance(label: ArrayLike | Tensor) -> NDArray[np.float64]:
     """
     label = _array(label)
     edge = np.zeros(label.shape, bool)
-    vertical, horizontal = label[1:] != label[:-1], label[:, 1:] != label[:, :-1]
-    edge[1:] |= vertical
-    edge[:-1] |= vertical
-    edge[:, 1:] |= horizontal
-    edge[:, :-1] |= horizontal
+    for labels, edges in ((label, edge), (label.T, edge.T)):
+        different = labels[1:] != labels[:-1]
+        edges[1:] |= different
+        edges[:-1] |= different
     if not edge.any():
         return np.full(label.shape, np.inf)
     return distance_transform_edt(~edge)
@@ -93,8 +93,7 @@ class BoundaryAccuracy:
     """Pixel accuracy in the boundary and the internal region, for several distances at once."""
 
     def __init__(self, distances: Sequence[float], ignore_index: int = 255):
-        self.distances = tuple(distances)
-        self.ignore_index = ignore_index
+        self.distances, self.ignore_index = tuple(distances), ignore_index
         # per distance: (correct, counted) pixels of the boundary region
         self._boundary = np.zeros((len(self.distances), 2), np.int64)
         self._all = np.zeros(2, np.int64)
@@ -118,31 +117,21 @@ class BoundaryAccuracy:
         regions = zip(self.distances, self._boundary.tolist(), strict=True)
         return {"all": self._all.tolist(), **{f"{d:g}": counts for d, counts in regions}}
 
-    def _of(self, distance: float) -> NDArray[np.int64]:
-        return self._boundary[self.distances.index(distance)]
-
     def boundary(self, distance: float) -> float:
         """Accuracy in [0, 1] within ``distance`` of a boundary; nan if no pixel is."""
-        return _ratio(self._of(distance))
+        return _ratio(*self._boundary[self.distances.index(distance)])
 
     def internal(self, distance: float) -> float:
         """Accuracy in [0, 1] of the other non-void pixels; nan if there are none."""
-        return _ratio(self._all - self._of(distance))
-
-
-def _ratio(correct_and_counted: NDArray[np.int64]) -> float:
-    correct, counted = correct_and_counted
-    return float(correct / counted) if counted else float("nan")
+        return _ratio(*self._all - self._boundary[self.distances.index(distance)])
 
 
 class SegmentationCounts:
     """All counts of one evaluation, from which every score and its bootstrap can be derived.
 
-    Attributes:
-        confusion: over all images.
-        boundary: over all images; None without ``distances`` (pixels).
-        images: per image, in order, flat [class, hits, predicted, true, …] of every class that
-            occurs in or is predicted on its non-void pixels, by class.
+    ``confusion`` and ``boundary`` (None without ``distances``, in pixels) are over all images;
+    ``images`` has per image, in order, flat [class, hits, predicted, true, …] of every class that
+    occurs in or is predicted on its non-void pixels, by class.
     """
 
     def __init__(self, num_classes: int, distances: Sequence[float] = (), ignore_index: int = 255):

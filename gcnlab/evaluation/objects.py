@@ -26,17 +26,12 @@ def connected_objects(label: ArrayLike, ignore_index: int = 255) -> NDArray[np.i
 
 def object_sizes(instances: ArrayLike) -> dict[int, int]:
     """Instance id → longer side in pixels of its bounding box; (H, W) map with 0 = no object."""
-    boxes = find_objects(np.asarray(instances).astype(np.int64))
-    return {
-        i: max(s.stop - s.start for s in box) for i, box in enumerate(boxes, 1) if box is not None
-    }
+    boxes = enumerate(find_objects(np.asarray(instances).astype(np.int64)), 1)
+    return {i: max(s.stop - s.start for s in box) for i, box in boxes if box is not None}
 
 
 def innermost_point(mask: ArrayLike) -> tuple[int, int]:
-    """(row, column) of the pixel of a bool (H, W) mask that is farthest from its edge.
-
-    The image's edge is one too.
-    """
+    """(row, column) of the pixel of a bool (H, W) mask farthest from its edge or the image's."""
     padded = np.pad(np.asarray(mask), 1)
     row, column = np.unravel_index(distance_transform_edt(padded).argmax(), padded.shape)
     return int(row) - 1, int(column) - 1
@@ -56,11 +51,11 @@ class ScoresBySize:
         self, edges: Sequence[float], num_classes: int, distance: float, ignore_index: int = 255
     ):
         self.edges, self.distance, self.ignore_index = tuple(edges), distance, ignore_index
-        bins = len(self.edges) - 1
-        self.objects = np.zeros(bins, np.int64)
-        self._all = [ConfusionMatrix(num_classes, ignore_index) for _ in range(bins)]
-        self._internal = [ConfusionMatrix(num_classes, ignore_index) for _ in range(bins)]
-        self._centre = [ConfusionMatrix(num_classes, ignore_index) for _ in range(bins)]
+        bins = range(len(self.edges) - 1)
+        self.objects = np.zeros(len(bins), np.int64)
+        self._all, self._internal, self._centre = (
+            [ConfusionMatrix(num_classes, ignore_index) for _ in bins] for _ in range(3)
+        )
 
     def update(self, prediction: ArrayLike, target: ArrayLike, instances: ArrayLike) -> None:
         """Count one image: (H, W) class maps and instance map, unpadded."""
@@ -74,11 +69,9 @@ class ScoresBySize:
                 continue
             self.objects[bin_] += 1
             depth = distance_transform_edt(np.pad(pixels, 1))[1:-1, 1:-1]
-            for matrices, region in (
-                (self._all, pixels),
-                (self._internal, pixels & inside),
-                (self._centre, pixels & (depth > depth.max() / 2)),
-            ):
+            regions = (pixels, pixels & inside, pixels & (depth > depth.max() / 2))
+            kinds = (self._all, self._internal, self._centre)
+            for matrices, region in zip(kinds, regions, strict=True):
                 matrices[bin_].update(prediction[region], target[region])
 
     def accuracy(self) -> NDArray[np.float64]:
@@ -98,6 +91,4 @@ class ScoresBySize:
 
         A pixel of an object of another bin, or of the background, is in no union.
         """
-        return np.array(
-            [float(np.nanmean(m.iou()[1:])) if m.matrix.any() else np.nan for m in self._all]
-        )
+        return np.array([np.nanmean(m.iou()[1:]) if m.matrix.any() else np.nan for m in self._all])

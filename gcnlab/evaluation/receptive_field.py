@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+Point = Span = tuple[int, int]
 MEAN_COLOUR = (124, 116, 104)  # the ImageNet mean, which normalisation turns into 0
 
 
@@ -28,7 +29,7 @@ def predicted_class(model: nn.Module, image: Tensor, point: tuple[int, int]) -> 
 def occlusion_map(
     model: nn.Module,
     image: Tensor,
-    point: tuple[int, int],
+    point: Point,
     window: int = 11,
     stride: int = 3,
     class_id: int | None = None,
@@ -41,41 +42,36 @@ def occlusion_map(
     ``stride``; the score drop (original − occluded) belongs to the window's centre. Every pixel
     takes the value of the nearest centre among the windows that hide it.
 
-    Args:
-        class_id: the score to watch; None: the predicted class at ``point``.
-        batch_size: occluded images at once; more are no faster on a CPU.
-        log: is told the cost before the work starts.
-
-    Raises:
-        ValueError: a point outside the image, or a window that does not fit.
+    See :func:`score_drops` for the arguments and errors.
     """
-    height, width = image.shape[-2:]
-    drops, rows, columns = score_drops(
-        model, image, point, window, stride, class_id, batch_size, log
-    )
-    return drops[_nearest(rows, height)[:, None], _nearest(columns, width)[None]]
+    options = (window, stride, class_id, batch_size, log)
+    drops, rows, columns = score_drops(model, image, point, *options)
+    nearest = [_nearest(w, n) for w, n in zip((rows, columns), image.shape[-2:], strict=True)]
+    return drops[nearest[0][:, None], nearest[1]]
 
 
 def score_drops(
     model: nn.Module,
     image: Tensor,
-    point: tuple[int, int],
+    point: Point,
     window: int,
     stride: int,
     class_id: int | None = None,
     batch_size: int = 16,
     log: Callable[[str], None] | None = None,
-) -> tuple[Tensor, list[tuple[int, int]], list[tuple[int, int]]]:
+) -> tuple[Tensor, list[Span], list[Span]]:
     """The score drop of each window, (R, C), and the windows' (first, end) rows and columns.
 
     See :func:`occlusion_map`. The windows are captum's: they begin at multiples of ``stride``, and
-    those that reach over the edge are cut.
+    those that reach over the edge are cut. ``class_id`` None: the predicted class at ``point``.
+    ``batch_size``: occluded images at once; more are no faster on a CPU. ``log`` is told the cost
+    before the work starts. Raises ``ValueError`` for a window that does not fit.
     """
     height, width = image.shape[-2:]
     row, column = _checked(point, (height, width))
     if not 1 <= window <= min(height, width) or stride < 1:
-        size = f"an image of {width}×{height}"
-        raise ValueError(f"window {window} and stride {stride} do not fit {size}")
+        windows = f"window {window} and stride {stride}"
+        raise ValueError(f"{windows} do not fit an image of {width}×{height}")
     if class_id is None:
         class_id = predicted_class(model, image, point)
     rows, columns = _windows(height, window, stride), _windows(width, window, stride)
@@ -99,21 +95,13 @@ def score_drops(
 
 
 def gradient_map(
-    model: nn.Module,
-    images: Tensor,
-    point: tuple[int, int] | Sequence[tuple[int, int]],
-    class_id: int | None = None,
+    model: nn.Module, images: Tensor, point: Point | Sequence[Point], class_id: int | None = None
 ) -> Tensor:
     """The effective receptive field after Luo et al. (2016): mean absolute gradient of the score.
 
-    Args:
-        images: (N, 3, H, W).
-        point: one for all images, or one per image; maps are added in image coordinates as they
-            are.
-        class_id: the score to differentiate; None: the predicted class of each image at its point.
-
-    Returns:
-        Σ over channels of |∂ score / ∂ pixel|, for pixels in [0, 1], averaged over the images.
+    Σ over channels of |∂ score / ∂ pixel|, for pixels in [0, 1], averaged over ``images``
+    (N, 3, H, W). ``point`` is one for all images, or one per image; maps are added in image
+    coordinates as they are. ``class_id`` None: the predicted class of each image at its point.
     """
     points = [point] * len(images) if np.ndim(point) == 1 else list(point)
     device, total = _device(model), torch.zeros(images.shape[-2:])
@@ -180,7 +168,7 @@ def square_side(values: Tensor, point: tuple[int, int], share: float) -> int:
     return 2 * int(np.searchsorted(within, share * within[-1] * (1 - 1e-12))) + 1
 
 
-def _windows(length: int, window: int, stride: int) -> list[tuple[int, int]]:
+def _windows(length: int, window: int, stride: int) -> list[Span]:
     count = math.ceil((length - window) / stride) + 1
     return [(i * stride, min(i * stride + window, length)) for i in range(count)]
 
@@ -194,8 +182,7 @@ def _nearest(windows: list[tuple[int, int]], length: int) -> Tensor:
 
 
 def _checked(point: tuple[int, int], size: Sequence[int]) -> tuple[int, int]:
-    height, width = size
-    row, column = point
+    (row, column), (height, width) = point, size
     if not (0 <= row < height and 0 <= column < width):
         raise ValueError(f"point {point} is not in an image of {height} rows and {width} columns")
     return row, column

@@ -1,5 +1,4 @@
-"""The paper's own setting: sections 4.1–4.3, its open choices as in
-``gcnlab/paper/assumptions.json``."""
+"""The paper's own setting (sections 4.1–4.3), its open choices as in ``paper/assumptions.json``."""
 
 from dataclasses import replace
 

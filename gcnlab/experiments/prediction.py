@@ -27,21 +27,16 @@ SegmentationRun = Training | Evaluation | CrfEvaluation
 def find_record(key: str, runs: Path) -> Path:
     """The record with this key or name in any profile below ``runs``; ``UserError`` unless one."""
     paths = sorted(runs.glob("*/runs/*.json"))
-    matches = [path for path in paths if key in (path.stem, *_name_and_key(path))]
+    matches = [path for path in paths if key in (path.stem, *path.stem.rsplit("-", 1))]
     if not matches:
-        known = (
+        some = (
             f"are {len(paths)}, such as {paths[0].stem}" if paths else "are none: train one first"
         )
-        raise UserError(f"no run {key!r} below {runs}; there {known}")
+        raise UserError(f"no run {key!r} below {runs}; there {some}")
     if len(matches) > 1:
         names = ", ".join(f"{path.parts[-3]}/{path.stem}" for path in matches)
         raise UserError(f"run {key!r} could be {names}: name one by its key, the last 12 letters")
     return matches[0]
-
-
-def _name_and_key(path: Path) -> tuple[str, str]:
-    name, _, key = path.stem.rpartition("-")
-    return name, key
 
 
 def segmentation_run(path: Path) -> SegmentationRun:
@@ -52,14 +47,14 @@ def segmentation_run(path: Path) -> SegmentationRun:
     return run
 
 
-def _start_of(path: Path, start: SegmentationRun) -> Path:
-    """The record of what the run in ``path`` starts from."""
+def _start_of(path: Path, start: SegmentationRun) -> tuple[Path, SegmentationRun]:
+    """The record of what the run in ``path`` starts from, and ``start``."""
     digest = records.read(path)["identity"]["start"]
     for other in sorted(path.parent.glob("*.json")):  # never a path that a record makes up
-        if _name_and_key(other)[0] == start.name:
+        if other.stem.rpartition("-")[0] == start.name:
             record = records.read(other)
             if digest in (record["key"], record.get("weights")):
-                return other
+                return other, start
     problem = f"{path.stem} starts from {start.name}, which is not in {path.parent}"
     raise UserError(f"{problem}: copy its record and weights too")
 
@@ -71,43 +66,39 @@ class Predictor:
     the CRF row looks at a picture as that row did. Pictures larger than those of the profile are
     scaled down, and the class probabilities scaled back.
 
-    Raises ``UserError`` if the run is a classifier, or its weights are not beside its record (the
+    ``UserError`` if the run is a classifier, or its weights are not beside its record (the
     committed study has none).
     """
 
     def __init__(self, path: Path):
-        self.run, self.key = segmentation_run(path), _name_and_key(path)[1]
-        run, self.kernels, self.how = self.run, None, self.run.training.test_time
+        run = self.run = segmentation_run(path)
+        self.kernels, self.how = None, run.training.test_time or TestTime()
         if isinstance(run, CrfEvaluation):
             run.crf.check_backend()
             self.kernels = Pairwise(**records.read(path)["crf"]["chosen"])
-            path, run = _start_of(path, run.start), run.start
+            path, run = _start_of(path, run.start)
         if isinstance(run, Evaluation):
             self.how = run.test_time
-            path, run = _start_of(path, run.start), run.start
-        self.how = self.how or TestTime()
+            path, run = _start_of(path, run.start)
         self.model = _load(path, run).to(pick_device(), memory_format=torch.channels_last)
-        self.context = inference_context()
+        self.context, self.class_ids = inference_context(), _class_ids(run.data)
 
     def __call__(self, image: Image.Image) -> np.ndarray:
         spec, (width, height) = self.run.data, image.size
+        factor = min(1.0, spec.canvas[0] / height, spec.canvas[1] / width)
         if spec.long_side:
             factor = spec.long_side / max(image.size)
-        else:
-            factor = min(1.0, spec.canvas[0] / height, spec.canvas[1] / width)
         columns, rows = (max(1, round(side * factor)) for side in image.size)
         pixels = np.array(image.resize((columns, rows), Image.Resampling.BILINEAR))
         padded, _ = pad(pixels, np.zeros(pixels.shape[:2], np.uint8), *spec.canvas)
         batch = torch.from_numpy(padded).permute(2, 0, 1)[None]
         scores = probabilities(self.model, batch, self.how, self.context)[..., :rows, :columns]
         if self.kernels is not None:
-            crf = self.run.crf
-            refined = dense_crf(
-                scores[0].numpy(), pixels, self.kernels, crf.backend, crf.iterations
-            )
+            crf, arrays = self.run.crf, (scores[0].numpy(), pixels)
+            refined = dense_crf(*arrays, self.kernels, crf.backend, crf.iterations)
             scores = torch.from_numpy(refined)[None]
         scores = F.interpolate(scores, (height, width), mode="bilinear")
-        return _class_ids(spec)[scores[0].argmax(0).numpy()]
+        return self.class_ids[scores[0].argmax(0).numpy()]
 
 
 def _load(path: Path, run: Training) -> torch.nn.Module:
@@ -141,13 +132,11 @@ def outputs(pictures: list[Path], out: Path) -> list[Path]:
 
     ``UserError`` if two of them have one name, or one would replace a picture.
     """
-    names = [name for path in pictures for name in (path.stem, f"{path.stem}_overlay")]
-    for name in names:
-        if names.count(name) > 1:
-            raise UserError(f"two outputs would be called {name}.png: use different folders")
-    paths = [out / f"{name}.png" for name in names]
+    paths = [out / f"{p.stem}{end}.png" for p in pictures for end in ("", "_overlay")]
     given = {path.resolve(): path for path in pictures}
     for path in paths:
+        if paths.count(path) > 1:
+            raise UserError(f"two outputs would be called {path.name}: use different folders")
         if path.resolve() in given:
             raise UserError(f"{path} would replace {given[path.resolve()]}: use another folder")
     return paths
@@ -166,8 +155,6 @@ def predict(pictures: list[Path], predictor: Predictor, out: Path) -> Iterator[s
 
     Yields a line per picture: its classes by share of the area.
     """
-    outputs(pictures, out)
-    check_pictures(pictures)
     class_names = predictor.run.data.source.classes
     for path in pictures:
         image = read_upright(path)

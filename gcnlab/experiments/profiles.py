@@ -1,5 +1,4 @@
-"""The profiles: which data, at what size, with which schedule. They differ in data, never in
-code."""
+"""The profiles: which data, at what size, on which schedule; they never differ in code."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -1,5 +1,4 @@
-"""What a trained network sees: receptive fields at objects, and scores by object size, as a
-record."""
+"""What a trained network sees: receptive fields at objects and scores by size, as a record."""
 
 import time
 from collections.abc import Callable, Iterator

@@ -1,5 +1,4 @@
-"""Many runs: what is complete is skipped, what was interrupted goes on, one failure stops no
-other."""
+"""Many runs: complete ones are skipped, interrupted ones resume, a failure stops no other."""
 
 import multiprocessing
 import os

@@ -1,5 +1,4 @@
-"""Staged training (Tables 7 and 9) as data: which sets in which order, and what follows the
-last."""
+"""Staged training (Tables 7 and 9) as data: which sets in which order, and what follows."""
 
 from dataclasses import dataclass, replace
 

@@ -59,26 +59,26 @@ class Submission:
         """Predict what is missing, check all, and pack it: the archive to upload."""
         files = self.files()
         for number, (name, image) in enumerate(files.items(), 1):
-            path = self.folder / name
-            if path.exists():
-                continue
-            classes = predictor(read_image(image))
-            path.parent.mkdir(parents=True, exist_ok=True)
-            # What is in the folder is whole, and expected by the server.
-            work = self.out / f".{self.folder.name}-{os.getpid()}.png"
-            try:
-                if self.is_street:
-                    Image.fromarray(_LABEL_IDS[classes]).save(work)
-                else:
-                    write_class_ids(classes, work)
-                work.replace(path)
-            finally:
-                work.unlink(missing_ok=True)
+            if not (self.folder / name).exists():
+                self._write(predictor(read_image(image)), self.folder / name)
             if number % 100 == 0:
                 log(f"{number} of {len(files)} images")
         self.check()
         kind = "zip" if self.is_street else "gztar"
         return Path(shutil.make_archive(str(self.folder), kind, self.folder))
+
+    def _write(self, classes: np.ndarray, path: Path) -> None:
+        """What is in the folder is whole, and expected by the server."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        work = self.out / f".{self.folder.name}-{os.getpid()}.png"
+        try:
+            if self.is_street:
+                Image.fromarray(_LABEL_IDS[classes]).save(work)
+            else:
+                write_class_ids(classes, work)
+            work.replace(path)
+        finally:
+            work.unlink(missing_ok=True)
 
     def check(self) -> int:
         """Number of predictions; ``UserError`` for the first that the server would refuse.
@@ -86,38 +86,34 @@ class Submission:
         One PNG per test image and none besides, as large as its image. VOC expects class ids
         without void and its palette; Cityscapes its official label ids, without a palette.
         """
-        files = self.files()
-        present = {
-            p.relative_to(self.folder).as_posix() for p in self.folder.rglob("*") if p.is_file()
-        }
-        missing, unknown = sorted(set(files) - present), sorted(present - set(files))
-        for problem, names in (("lacks", missing), ("has no use for", unknown)):
+        files, folder = self.files(), self.folder
+        present = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
+        unlike = {"lacks": files.keys() - present, "has no use for": present - files.keys()}
+        for problem, names in unlike.items():
             if names:
-                raise UserError(
-                    f"{self.folder}: the server {problem} {len(names)} files, first {names[0]}"
-                )
+                problem = f"the server {problem} {len(names)} files, first {min(names)}"
+                raise UserError(f"{folder}: {problem}")
         for name, image in files.items():
-            self._check_file(self.folder / name, read_image(image).size)
+            self._check_file(folder / name, read_image(image).size)
         return len(files)
 
     def _check_file(self, path: Path, size: tuple[int, int]) -> None:
-        mode, palette = ("L", None) if self.is_street else ("P", PALETTE)
+        mode, palette, best = (
+            ("L", None, "") if self.is_street else ("P", PALETTE, " with VOC's palette")
+        )
         try:
             with Image.open(path) as picture:
                 picture.verify()  # its checksums; a file can then not be read on
             with Image.open(path) as picture:
                 facts = (picture.format, picture.mode, picture.size, picture.getpalette())
-                values = np.unique(np.array(picture)).tolist()
+                values = set(np.unique(np.array(picture)).tolist())
         except (OSError, SyntaxError) as error:
-            raise UserError(
-                f"{path} cannot be read ({error}): delete it and submit again"
-            ) from None
+            reason = f"cannot be read ({error}): delete it and submit again"
+            raise UserError(f"{path} {reason}") from None
         if facts != ("PNG", mode, size, palette):
             kind = f"a {facts[0]} of {facts[2][0]}×{facts[2][1]} of mode {facts[1]}"
-            best = f"a PNG of {size[0]}×{size[1]} pixels of mode {mode}"
-            best += " with VOC's palette" * bool(palette)
+            best = f"a PNG of {size[0]}×{size[1]} pixels of mode {mode}{best}"
             raise UserError(f"{path} is {kind}: the server expects {best}")
         classes = range(len(self.run.data.source.classes))
-        legal = set(_LABEL_IDS.tolist() if self.is_street else classes)
-        if illegal := set(values) - legal:
+        if illegal := values - set(_LABEL_IDS.tolist() if self.is_street else classes):
             raise UserError(f"{path} has the value {min(illegal)}, which is no class of the server")

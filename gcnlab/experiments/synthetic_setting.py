@@ -1,5 +1,4 @@
-"""The synthetic setting: backbone, data sizes and schedules of its profiles, and why they are what
-they are."""
+"""The synthetic setting: backbone, data and schedules of its profiles, and why they are so."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace

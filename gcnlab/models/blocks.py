@@ -43,13 +43,11 @@ def check_stages(gcn: Mapping[int, GCNStage] | None) -> Mapping[int, GCNStage]:
     return gcn or {}
 
 
-def conv_bn(
-    in_channels: int, out_channels: int, kernel: tuple[int, int] = (1, 1), stride: int = 1
-) -> list[nn.Module]:
-    """A convolution, zero-padded by half its kernel, and its batch norm."""
+def conv_bn(inputs: int, outputs: int, kernel: tuple = (1, 1), stride: int = 1) -> list[nn.Module]:
+    """A convolution, zero-padded by half its (height, width), and its batch norm."""
     padding = (kernel[0] // 2, kernel[1] // 2)
-    conv = nn.Conv2d(in_channels, out_channels, kernel, stride, padding, bias=False)
-    return [conv, nn.BatchNorm2d(out_channels)]
+    conv = nn.Conv2d(inputs, outputs, kernel, stride, padding, bias=False)
+    return [conv, nn.BatchNorm2d(outputs)]
 
 
 def shortcut(in_channels: int, out_channels: int, stride: int) -> nn.Module | None:

@@ -68,8 +68,8 @@ def load_matching(
     }
     for problem, names in problems.items():
         if names:
-            which = f"{len(names)} tensors, first {names[0]!r}"
-            raise ValueError(f"weights {source} {problem} {which}")
+            count = len(names)
+            raise ValueError(f"weights {source} {problem} {count} tensors, first {names[0]!r}")
     module.load_state_dict(state, strict=False)
 
 

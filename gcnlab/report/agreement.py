@@ -1,43 +1,33 @@
 """The paper's comparisons as effects, side by side: published and on each of our settings."""
 
-from typing import NamedTuple
-
 import numpy as np
 from matplotlib.axes import Axes
 
 from gcnlab.analysis.statistics import Effect
 from gcnlab.report import style
-from gcnlab.report.style import Chart, styled
+from gcnlab.report.style import BLUE, GREY, INK, ORANGE, Chart, styled
 from gcnlab.report.words import seeds_text, signed
 
 FARTHEST = 3  # times the largest published effect: what is farther is drawn at the edge
 
 
-class Mark(NamedTuple):
-    """How an effect is drawn: filled if decided, in a colour and shape for its sign."""
-
-    mean: float
-    low: float = np.nan
-    high: float = np.nan
-    colour: str = style.GREY
-    shape: str = "o"
-    filled: bool = True
-
-    @classmethod
-    def of(cls, effect: Effect) -> "Mark":
-        mark = cls(effect.mean, effect.low, effect.high, filled=clear(effect))
-        if not mark.filled:
-            return mark
-        if not effect.published:
-            return mark._replace(colour=style.INK)
-        if (effect.mean > 0) == (effect.published > 0):
-            return mark._replace(colour=style.BLUE)
-        return mark._replace(colour=style.ORANGE, shape="s")
-
-
-def clear(effect: Effect) -> bool:
+def _clear(effect: Effect) -> bool:
     """Whether the 95 % interval excludes zero."""
     return effect.low > 0 or effect.high < 0
+
+
+def _same_sign(effect: Effect) -> bool:
+    return (effect.mean > 0) == (effect.published > 0)
+
+
+def _look(effect: Effect) -> dict[str, str]:
+    if not _clear(effect):
+        return {"color": GREY, "marker": "o", "markerfacecolor": "white"}
+    if not effect.published:
+        return {"color": INK, "marker": "o"}
+    return (
+        {"color": BLUE, "marker": "o"} if _same_sign(effect) else {"color": ORANGE, "marker": "s"}
+    )
 
 
 @styled
@@ -53,28 +43,26 @@ def agreement(columns: dict[str, list[Effect]]) -> Chart:
     """
     ours = {t: [e for e in column if e.unit == "points" and e.n] for t, column in columns.items()}
     every = [effect for column in ours.values() for effect in column]
-    published = {e.name: e.published for e in every}
-    names = sorted(published, key=lambda name: -(published[name] or 0))
-    farthest = FARTHEST * max((abs(p) for p in published.values() if p), default=1)
-    reach = min(farthest, max((abs(e.mean) for e in every), default=farthest))
+    published = {e.name: Effect(e.name, None, e.published, np.nan, np.nan, 1) for e in every
+                 if e.published is not None}  # fmt: skip
+    sizes = {e.name: -(e.published or 0) for e in every}
+    names = sorted(sizes, key=sizes.get)
+    farthest = FARTHEST * (max(map(abs, sizes.values()), default=0) or 1)
+    means = [abs(effect.mean) for effect in [*every, *published.values()]]
+    reach = min(farthest, max(means, default=farthest))
     size = (7.6, 1.3 + 0.4 * len(names))
-    figure, (axes,) = style.canvas(*size, columns=1 + len(columns), sharex=True, sharey=True)
-    panels = {
-        "published (one run each)": {n: Mark(p) for n, p in published.items() if p is not None}
-    }
-    for title, column in ours.items():
-        words = f"{title}, {seeds_text(e.n for e in column)}"
-        panels[words] = {effect.name: Mark.of(effect) for effect in column}
-    for ax, (title, marks) in zip(axes, panels.items(), strict=True):
-        _panel(ax, names, marks, reach)
-        ax.set_title(style.wrapped(title, 22))
+    figure, (axes,) = style.canvas(*size, columns=1 + len(ours), sharex=True, sharey=True)
+    _panel(axes[0], "published (one run each)", names, published, reach)
+    for ax, (title, column) in zip(axes[1:], ours.items(), strict=True):
+        title = f"{title}, {seeds_text(effect.n for effect in column)}"
+        _panel(ax, title, names, {effect.name: effect for effect in column}, reach)
     axes[0].set_yticks(range(len(names)), [style.wrapped(name, 34) for name in names])
     axes[0].set(ylim=(len(names) - 0.4, -0.6), xlim=(-1.05 * reach, 1.7 * reach))
     figure.supxlabel("effect (points)", size=9.5)
-    decided = [e for e in every if clear(e) and e.published]
-    same = sum((e.mean > 0) == (e.published > 0) for e in decided)
+    decided = [effect for effect in every if _clear(effect) and effect.published]
     title = (
-        f"{same} of {len(decided)} effects whose interval excludes zero have the published sign."
+        f"{sum(map(_same_sign, decided))} of {len(decided)} effects whose interval excludes zero "
+        "have the published sign."
     )
     caption = (
         f"Differences in points. Bars: {style.PAIRED}. Filled: the interval excludes zero, with "
@@ -85,17 +73,20 @@ def agreement(columns: dict[str, list[Effect]]) -> Chart:
     return Chart(figure, title, caption)
 
 
-def _panel(ax: Axes, names: list[str], marks: dict[str, Mark], reach: float) -> None:
+def _panel(
+    ax: Axes, title: str, names: list[str], effects: dict[str, Effect], reach: float
+) -> None:
     style.zero_line(ax, vertical=True)
     ax.grid(axis="y", visible=False)
-    for row, name in enumerate(names):
-        if name not in marks:
-            style.beside(ax, "–", (0, row), style.GREY)
+    ax.set_title(style.wrapped(title, 22))
+    for row, effect in enumerate(map(effects.get, names)):
+        if effect is None:
+            style.beside(ax, "–", (0, row), GREY)
             continue
-        mark = marks[name]
-        at, low, high = np.clip([mark.mean, mark.low, mark.high], -reach, reach)
-        shape = mark.shape if at == mark.mean else ">" if at > 0 else "<"
-        ax.hlines(row, low, high, color=mark.colour, linewidth=1.6)
-        face = mark.colour if mark.filled else "white"
-        ax.plot(at, row, shape, color=mark.colour, markerfacecolor=face, markersize=6)
-        style.beside(ax, signed(mark.mean), (np.nanmax([at, high]), row), mark.colour)
+        look = style.PUBLISHED if title.startswith("published") else _look(effect)
+        at, low, high = np.clip([effect.mean, effect.low, effect.high], -reach, reach)
+        if at != effect.mean:
+            look = look | {"marker": ">" if at > 0 else "<"}
+        ax.hlines(row, low, high, color=look["color"], linewidth=1.6)
+        ax.plot(at, row, **{"markersize": 6} | look)
+        style.beside(ax, signed(effect.mean), (np.nanmax([at, high]), row), look["color"])

@@ -18,31 +18,26 @@ if TYPE_CHECKING:
     from gcnlab.report.session import Session
 
 
-def write_tables(session: "Session", verdicts: list[Verdict], folder: Path) -> list[Path]:
-    """``tableN.csv`` and ``tableN.md`` for every table, claims, rules, runs; returns the paths."""
-    written = []
-
-    def write(name: str, text: str) -> None:
-        write_atomically(text, folder / name)
-        written.append(folder / name)
-
+def write_tables(session: "Session", verdicts: list[Verdict], folder: Path) -> None:
+    """Write ``tableN.csv`` and ``tableN.md`` for every table, ``claims``, ``rules``, ``runs``."""
+    profile = session.profile
+    texts = {
+        "table11.md": f"Table 11. {paper.published('11')['title']}. Read off the built modules.\n\n"
+        + markdown(architecture()),
+        "claims.md": markdown(claims.verdict_frame(verdicts)),
+        "rules.md": markdown(power.table()),
+        "runs.csv": csv(runs(session.records)),
+    }
     for name, spec in SPECS.items():
-        frame = session.frame(name).assign(profile=session.profile.name)
-        write(f"table{name}.csv", csv(frame))
-        title = f"Table {name}. {spec.title}. Profile {session.profile.name}: "
-        heading = f"{title}{session.profile.description}. {spec.note(session.profile)}".strip()
-        write(f"table{name}.md", f"{heading}\n\n{markdown(session.table(name))}")
-        if spec.test_server:
-            title = paper.published(spec.test_server)["title"]
-            heading = f"Table {spec.test_server}. {title}. As published."
-            text = markdown(test_server(spec))
-            write(f"table{spec.test_server}.md", f"{heading}\n\n{text}")
-    heading = f"Table 11. {paper.published('11')['title']}. Read off the built modules."
-    write("table11.md", f"{heading}\n\n{markdown(architecture())}")
-    write("claims.md", markdown(claims.verdict_frame(verdicts)))
-    write("rules.md", markdown(power.table()))
-    write("runs.csv", csv(runs(session.records)))
-    return written
+        texts[f"table{name}.csv"] = csv(session.frame(name).assign(profile=profile.name))
+        title = f"Table {name}. {spec.title}. Profile {profile.name}: {profile.description}."
+        heading = f"{title} {spec.note(profile)}".strip()
+        texts[f"table{name}.md"] = f"{heading}\n\n{markdown(session.table(name))}"
+        if number := spec.test_server:
+            heading = f"Table {number}. {paper.published(number)['title']}. As published."
+            texts[f"table{number}.md"] = f"{heading}\n\n{markdown(test_server(spec))}"
+    for name, text in texts.items():
+        write_atomically(text, folder / name)
 
 
 def csv(frame: pd.DataFrame) -> str:
@@ -79,16 +74,11 @@ def runs(records: list[Record]) -> pd.DataFrame:
 
 def complexity() -> pd.DataFrame:
     """Exact parameters and multiply-adds of the heads beside the published counts, for reading."""
-    frame = costs.complexity()
-    known = frame["published_k"]
-    return pd.DataFrame(
-        {
-            "head": frame["variant"],
-            "parameters": [f"{count:,}" for count in frame["parameters"]],
-            "published": [f"{k:,.0f}K" if pd.notna(k) else "" for k in known],
-            "multiply-adds": [f"{count / 1e6:,.0f}M" for count in frame["multiply_adds"]],
-        }
-    ).set_index("head")
+    frame = costs.complexity().set_index("variant").rename_axis("head")
+    published = frame["published_k"].map("{:,.0f}K".format, na_action="ignore").fillna("")
+    adds = (frame["multiply_adds"] / 1e6).map("{:,.0f}M".format)
+    shown = {"parameters": frame["parameters"].map("{:,}".format), "published": published}
+    return pd.DataFrame(shown | {"multiply-adds": adds})
 
 
 def architecture(session: "Session | None" = None) -> pd.DataFrame:
@@ -100,9 +90,8 @@ def architecture(session: "Session | None" = None) -> pd.DataFrame:
     built, published = costs.architecture(), paper.published("11")
     if session is not None:
         pair, data = session.profile.pair, session.profile.pair[0].start.data
-        built = costs.architecture(
-            tuple(run.backbone for run in pair), data.side, len(data.class_names)
-        )
+        names = tuple(run.backbone for run in pair)
+        built = costs.architecture(names, data.side, len(data.class_names))
     shown = pd.DataFrame(index=built.index)
     shown["output size"] = built[BACKBONES[0]]["output size"]  # the same for both
     for title, layers in zip(BACKBONES, ("resnet50", "resnet50_gcn"), strict=True):
@@ -112,6 +101,6 @@ def architecture(session: "Session | None" = None) -> pd.DataFrame:
             totals = [f"{total:g} MFlops", ""]
             shown[f"{title}, published"] = [row[layers] for row in published["rows"]] + totals
         shown[f"{name}, built"] = part["layers"]
-        shown[f"{name}, parameters"] = [f"{count:,}" for count in part["parameters"]]
-        shown[f"{name}, multiply-adds"] = [f"{n / 1e6:,.1f}M" for n in part["multiply-adds"]]
+        shown[f"{name}, parameters"] = part["parameters"].map("{:,}".format)
+        shown[f"{name}, multiply-adds"] = (part["multiply-adds"] / 1e6).map("{:,.1f}M".format)
     return shown

@@ -1,24 +1,29 @@
-"""Differences between the cells of one table: published, and of every source paired by seed."""
+"""Differences between the cells of one table, and their chart: a line over k, or rows."""
 
-from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 
 from gcnlab.analysis import statistics
+from gcnlab.report import style
+from gcnlab.report.style import Chart, styled
 from gcnlab.report.words import seeds_text, signed
 
-# label, panel, place on the axis, and the two rows of a long table that are compared
-Pair = tuple[str, str, float, pd.Series, pd.Series]
+Labels = dict[str, str]  # source → what a reader calls it
+Row = dict[str, Any] | pd.Series  # of a long table, see `gcnlab.analysis.tables.compare`
+Pair = tuple[str, str, Any, Row, Row]  # label, panel, where on the axis, and what is compared
+FAR = 4  # times the largest published difference: beyond it the axis becomes logarithmic
 
 
 def sources_of(frame: pd.DataFrame) -> list[str]:
-    """The sources of a long table (:func:`gcnlab.analysis.tables.compare`) that have any score."""
+    """The sources of a long table that have any score."""
     names = [name.removesuffix("_mean") for name in frame.columns if name.endswith("_mean")]
     return [name for name in names if frame[f"{name}_n"].gt(0).any()]
 
 
-def differences(frame: pd.DataFrame, pairs: Iterable[Pair]) -> pd.DataFrame:
+def differences(frame: pd.DataFrame, pairs: list[Pair]) -> pd.DataFrame:
     """One row per pair and source, and per pair one for the source ``published``.
 
     Columns: label, group, x, source, mean, low, high, n, values; in points. ``values`` are the
@@ -27,48 +32,37 @@ def differences(frame: pd.DataFrame, pairs: Iterable[Pair]) -> pd.DataFrame:
     """
     rows = []
     for label, group, x, better, worse in pairs:
-        where = {"label": label, "group": group, "x": x}
         gap = better["published"] - worse["published"]
-        rows.append(where | {"source": "published", "mean": gap, "n": int(np.isfinite(gap))})
+        rows.append((label, group, x, "published", gap, np.nan, np.nan, int(gap == gap), []))
         for source in sources_of(frame):
             one, other = better[f"{source}_scores"], worse[f"{source}_scores"]
-            values = np.array(
-                [one[seed] - other[seed] for seed in sorted(one.keys() & other.keys())]
+            values = [one[seed] - other[seed] for seed in sorted(one.keys() & other.keys())]
+            rows.append(
+                (label, group, x, source, *statistics.interval(values), len(values), values)
             )
-            mean, low, high = statistics.interval(values)
-            numbers = {"mean": mean, "low": low, "high": high, "n": len(values), "values": values}
-            rows.append(where | {"source": source} | numbers)
     columns = ["label", "group", "x", "source", "mean", "low", "high", "n", "values"]
-    return pd.DataFrame(rows, columns=columns).astype({"mean": float, "low": float, "high": float})
+    return pd.DataFrame(rows, columns=columns)
 
 
-def size_text(row: pd.Series) -> str:
-    """``+11.9 points [9.9, 13.9]``, or without an interval ``+11.9 points (n = 1)``."""
-    text = f"{signed(row['mean'])} points"
-    if np.isfinite(row["low"]):
-        return f"{text} [{signed(row['low'])}, {signed(row['high'])}]"
-    return f"{text} (n = {row['n']:.0f})"
-
-
-def finding(gains: pd.DataFrame, label: str) -> str:
+def _finding(gains: pd.DataFrame, label: str) -> str:
     """One sentence on the comparison ``label``: the first source that has it, and the paper."""
-    rows = gains[(gains["label"] == label) & (gains["n"] > 0)]
-    published, ours = (
-        rows[rows["source"] == "published"],
-        rows[rows["source"] != "published"],
-    )
-    told = f"published {signed(published['mean'].iloc[0])}" if len(published) else "not published"
-    if ours.empty:
+    rows = gains[(gains["label"] == label) & (gains["n"] > 0)].to_dict("records")
+    published = [signed(row["mean"]) for row in rows if row["source"] == "published"]
+    told = f"published {published[0]}" if published else "not published"
+    ours = next((row for row in rows if row["source"] != "published"), None)
+    if ours is None:
         return f"{label}: not run; {told}."
-    return f"{label}: {size_text(ours.iloc[0])}; {told}."
+    bounds = f"[{signed(ours['low'])}, {signed(ours['high'])}]"
+    spread = bounds if np.isfinite(ours["low"]) else f"(n = {ours['n']})"
+    return f"{label}: {signed(ours['mean'])} points {spread}; {told}."
 
 
-def notes(frame: pd.DataFrame, gains: pd.DataFrame, labels: dict[str, str]) -> str:
+def _notes(frame: pd.DataFrame, gains: pd.DataFrame, labels: Labels) -> str:
     """The part of a caption that says n for every source, what was not run, and what diverged."""
     parts, diverged = [], []
     for source in sources_of(frame):
         parts.append(f"{labels[source]}: {seeds_text(gains.loc[gains['source'] == source, 'n'])}.")
-        for _, row in frame[frame[f"{source}_diverged"] > 0].iterrows():
+        for row in frame[frame[f"{source}_diverged"] > 0].to_dict("records"):
             diverged.append(f"{row['row']} {row['column']} ({row[f'{source}_diverged']})")
     if diverged:
         parts.append(f"Diverged, not averaged: {', '.join(dict.fromkeys(diverged))}.")
@@ -79,3 +73,87 @@ def notes(frame: pd.DataFrame, gains: pd.DataFrame, labels: dict[str, str]) -> s
     elif missing:
         parts.append(f"Not run: {'; '.join(missing)}.")
     return " ".join(parts)
+
+
+@styled
+def chart(
+    frame: pd.DataFrame, pairs: list[Pair], labels: Labels, what: str, *told: str, over_k=False
+) -> Chart:
+    """The differences of ``pairs`` over the kernel size, or as rows with a panel per group.
+
+    Args:
+        labels: sources in words. what: begins the caption. told: labels of the pairs that the title
+            tells of, by default of the last.
+    """
+    gains = differences(frame, pairs)
+    drawn = gains[gains["n"] > 0]
+    marks = {"published": style.PUBLISHED | {"label": "published", "linestyle": "--"}}
+    for (source, words), mark in zip(labels.items(), style.SOURCES, strict=False):
+        marks |= {source: mark | {"label": words}} if source in set(drawn["source"]) else {}
+    figure = (_over_k if over_k else _as_rows)(drawn, marks)
+    style.legend_above(figure, figure.axes[0])
+    title = " ".join(_finding(gains, label) for label in told or [pairs[-1][0]])
+    notes = _notes(frame, gains, labels)
+    return Chart(figure, title, f"{what} Bars: {style.PAIRED}; small dots: single seeds. {notes}")
+
+
+def _each_seed(rows: pd.DataFrame) -> tuple[list, list]:
+    """Where the seeds behind the means are; two with one mean may tell of opposite things."""
+    seeds = rows[rows["n"] > 1].explode("values")
+    return list(seeds["at"]), list(seeds["values"])
+
+
+DOTS = {"s": 9, "alpha": 0.35, "linewidths": 0, "zorder": 1}
+
+
+def _over_k(gains: pd.DataFrame, marks: dict[str, dict]) -> Figure:
+    figure, ((ax,),) = style.canvas(7.4, 3.9)
+    style.zero_line(ax)
+    ends = []
+    for i, (source, mark) in enumerate(marks.items()):
+        line = gains[gains["source"] == source].sort_values("x")
+        line = line.assign(at=line["x"] + 0.18 * (i - (len(marks) - 1) / 2))
+        style.draw_line(ax, line.set_index("at"), **mark)
+        ax.scatter(*_each_seed(line), color=mark["color"], **DOTS)
+        ends += [(mean, signed(mean), mark["color"]) for mean in line["mean"][-1:]]
+    label, published = "points of mIoU", gains[gains["source"] == "published"]
+    if gains["mean"].abs().max() > FAR * published["mean"].abs().max():
+        low, high = ax.get_ylim()
+        ax.set_yscale("symlog", linthresh=5, linscale=0.5)
+        ticks = [tick for tick in (-40, -20, -10, -5, 0, 5, 10, 20, 40) if low < tick < high]
+        ax.set(yticks=ticks, ylim=(low, 1.3 * high))
+        ax.yaxis.set_major_formatter("{x:.0f}")
+        label += " (logarithmic beyond ±5)"
+    style.name_ends(ax, ends)
+    ax.set(xlabel="kernel size k", ylabel=label, xticks=sorted(gains["x"].unique()))
+    ax.grid(axis="x", visible=False)
+    return figure
+
+
+def _as_rows(gains: pd.DataFrame, marks: dict[str, dict]) -> Figure:
+    """All panels have one axis, so that sizes compare."""
+    groups, names = gains["group"].unique(), list(gains["x"].unique())
+    height = 1.3 + len(names) * (0.2 + 0.25 * len(marks))
+    figure, (axes,) = style.canvas(7.4, height, columns=len(groups), sharex=True, sharey=True)
+    for ax, group in zip(axes, groups, strict=True):
+        style.zero_line(ax, vertical=True)
+        for i, (source, mark) in enumerate(marks.items()):
+            rows, colour = (
+                gains[(gains["group"] == group) & (gains["source"] == source)],
+                mark["color"],
+            )
+            shift = (i - (len(marks) - 1) / 2) * 0.72 / len(marks)
+            rows = rows.assign(at=[names.index(x) + shift for x in rows["x"]])
+            ax.plot(rows["mean"], rows["at"], **mark | {"linestyle": ""})
+            ax.hlines(rows["at"], rows["low"], rows["high"], color=colour, linewidth=1.4)
+            ax.scatter(*_each_seed(rows)[::-1], color=colour, **DOTS)
+            for row in rows.to_dict("records"):
+                right = np.nanmax([row["mean"], row["high"], *row["values"]])
+                style.beside(ax, signed(row["mean"]), (right, row["at"]), colour)
+        ax.set_title(style.wrapped(group, 34 if len(groups) < 3 else 20))
+        ax.grid(axis="y", visible=False)
+    axes[0].set_yticks(range(len(names)), [style.wrapped(name, 24) for name in names])
+    axes[0].set_ylim(len(names) - 0.4, -0.6)
+    axes[0].set_xmargin(0.2)
+    figure.supxlabel("difference (points)", size=9.5)
+    return figure

@@ -2,19 +2,16 @@
 
 import os
 import re
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 
 from gcnlab.analysis.tables import METRIC_NAMES
 from gcnlab.experiments.records import COMMITTED
 
-_NUMBER = re.compile(r"[+−-]?\d")
 
-
-@dataclass(frozen=True)
-class RecordLink:
+class RecordLink(NamedTuple):
     """A record as a cell shows it: the seed as text, name and key as title, its address."""
 
     seed: str
@@ -22,17 +19,19 @@ class RecordLink:
     address: str
 
 
-@dataclass(frozen=True)
-class Cell:
+class Cell(NamedTuple):
     """What one cell shows, and its records; ``heading`` for the first columns of a row."""
 
     text: str
     records: tuple[RecordLink, ...] = ()
     heading: bool = False
 
+    @property
+    def is_number(self) -> bool:
+        return bool(re.match(r"[+−-]?\d", self.text)) and not self.heading
 
-@dataclass(frozen=True)
-class Table:
+
+class Table(NamedTuple):
     """Names of the columns, and rows of as many cells."""
 
     columns: list[str]
@@ -41,20 +40,15 @@ class Table:
     @property
     def right(self) -> list[bool]:
         """Which columns are set at the right, as numbers are."""
-        numbers = [
-            [bool(_NUMBER.match(c.text)) and not c.heading for c in row] for row in self.rows
-        ]
-        return [any(column) for column in zip(*numbers, strict=True)] or [False] * len(self.columns)
+        return [any(row[i].is_number for row in self.rows) for i in range(len(self.columns))]
 
 
 def of_frame(frame: pd.DataFrame) -> Table:
     """A frame for reading, its index as headings."""
     flat, levels = frame.reset_index(), frame.index.nlevels
-    rows = [
-        [Cell("" if pd.isna(value) else str(value), (), i < levels) for i, value in enumerate(row)]
-        for row in flat.itertuples(index=False)
-    ]
-    return Table([str(name) for name in flat.columns], rows)
+    texts = [["" if pd.isna(v) else str(v) for v in row] for row in flat.itertuples(index=False)]
+    rows = [[Cell(text, (), i < levels) for i, text in enumerate(row)] for row in texts]
+    return Table(list(map(str, flat.columns)), rows)
 
 
 def links(page_folder: Path, out: Path) -> dict[str, RecordLink]:
@@ -62,9 +56,8 @@ def links(page_folder: Path, out: Path) -> dict[str, RecordLink]:
     known = {}
     for path in sorted([*COMMITTED.glob("*/runs/*.json"), *out.glob("*/runs/*.json")]):
         name, _, key = path.stem.rpartition("-")
-        seed = name.rpartition("-s")[2]
         address = os.path.relpath(path, page_folder).replace(os.sep, "/")
-        known[key] = RecordLink(seed, f"{name}, key {key}", address)
+        known[key] = RecordLink(name.rpartition("-s")[2], f"{name}, key {key}", address)
     return known
 
 
@@ -78,19 +71,15 @@ def of_cells(
         frame: the same table in long form.
         known: key → link; a key without a file is left out.
     """
+    table, levels = of_frame(shown), shown.index.nlevels
     sources = {label: source for source, label in labels.items()}
-    table = of_frame(shown)
-    levels = shown.index.nlevels
-    for line, (index, row) in enumerate(zip(shown.index, table.rows, strict=True)):
-        place = dict(zip(shown.index.names, index, strict=True))
-        source = sources.get(place["source"])
-        if source is None:
-            continue
-        for i, column in enumerate(shown.columns, start=levels):
-            cells = frame[(frame["row"] == place["model"]) & (frame["column"] == column)]
-            if "measure" in place:
-                cells = cells[cells["metric"].map(METRIC_NAMES) == place["measure"]]
-            keys = [key for keys in cells[f"{source}_keys"] for key in keys]
-            records = tuple(known[key] for key in keys if key in known)
-            table.rows[line][i] = Cell(row[i].text, records)
+    for index, row in zip(shown.index, table.rows, strict=True):
+        at = dict(zip(shown.index.names, index, strict=True))
+        source = sources.get(at["source"])
+        cells = frame[frame["row"] == at["model"]]
+        if "measure" in at:
+            cells = cells[cells["metric"].map(METRIC_NAMES) == at["measure"]]
+        for i, column in enumerate(shown.columns if source else (), start=levels):
+            keys = cells.loc[cells["column"] == column, f"{source}_keys"].sum()
+            row[i] = Cell(row[i].text, tuple(known[key] for key in keys or () if key in known))
     return table

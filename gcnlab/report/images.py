@@ -1,6 +1,7 @@
 """Images beside their truth, the predictions of several models, and what the last one corrects."""
 
 from collections.abc import Sequence
+from itertools import chain
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -44,12 +45,10 @@ def coloured(labels: Map) -> NDArray[np.uint8]:
 
 def changes(truth: Map, first: Map, last: Map) -> NDArray[np.uint8]:
     """Where the ``last`` prediction corrects and where it spoils the ``first``, as `CHANGES`."""
-    palette = [[int(c[i : i + 2], 16) for i in (1, 3, 5)] for c in CHANGES.values()]
+    palette = np.array([list(bytes.fromhex(colour[1:])) for colour in CHANGES.values()], np.uint8)
     right_before, right_after = first == truth, last == truth
     kind = np.select([right_before & right_after, right_after, right_before], [0, 1, 2], 3)
-    shown = np.array(palette, np.uint8)[kind]
-    shown[truth == VOID] = 255
-    return shown
+    return np.where((truth == VOID)[..., None], np.uint8(255), palette[kind])
 
 
 def image_miou(truth: Map, prediction: Map, classes: int) -> float:
@@ -67,24 +66,22 @@ def _panel(ax: Axes, picture: NDArray, below: str = "") -> None:
 
 
 def _grid(rows: list[list[NDArray]], legend_lines: int) -> tuple[Figure, NDArray]:
-    width, columns = 7.6 / len(rows[0]), len(rows[0])
+    columns = len(rows[0])
     heights = [max(picture.shape[0] / picture.shape[1] for picture in row) for row in rows]
-    size = (width * columns, (width + 0.05) * sum(heights) + 0.25 * len(rows) + 0.3 * legend_lines)
-    figure, axes = canvas(*size, rows=len(rows), columns=columns, height_ratios=heights)
+    height = (7.6 / columns + 0.05) * sum(heights) + 0.25 * len(rows) + 0.3 * legend_lines
+    figure, axes = canvas(7.6, height, rows=len(rows), columns=columns, height_ratios=heights)
     figure.set_layout_engine("compressed", w_pad=0.02, h_pad=0.03, wspace=0, hspace=0)
     return figure, axes
 
 
-def _class_patches(maps: Sequence[Map], class_names: Sequence[str]) -> list[Patch]:
-    classes = sorted({int(i) for labels in maps for i in np.unique(labels)})
-    return [
-        Patch(
-            facecolor=coloured(np.array(i)) / 255,
-            edgecolor=GREY,
-            label="void" if i == VOID else class_names[i],
-        )
-        for i in classes
-    ]
+def _class_colours(maps: Sequence[Map], class_names: Sequence[str]) -> dict[str, NDArray]:
+    ids = sorted({int(i) for labels in maps for i in np.unique(labels)})
+    return {"void" if i == VOID else class_names[i]: coloured(np.array(i)) / 255 for i in ids}
+
+
+def _legend(figure: Figure, colours: dict) -> None:
+    patches = [Patch(facecolor=c, edgecolor=GREY, label=name) for name, c in colours.items()]
+    figure.legend(handles=patches, loc="outside lower center", ncols=6, fontsize=8.5)
 
 
 @styled
@@ -104,42 +101,28 @@ def qualitative(
     """
     if not len(images) or len(predictions) < 2:
         raise ValueError("no examples to show")
-    names, classes = list(predictions), len(class_names)
-    scores = {
-        n: [image_miou(*p, classes) for p in zip(truths, predictions[n], strict=True)]
-        for n in names
-    }
-    rows = []
-    for i, (image, truth) in enumerate(zip(images, truths, strict=True)):
-        maps = [predictions[name][i] for name in names]
-        labels = map(coloured, [truth, *maps])
-        rows.append([image, *labels, changes(truth, maps[0], maps[-1])])
+    names, by_image = list(predictions), list(zip(*predictions.values(), strict=True))
+    scores = [[image_miou(truth, labels, len(class_names)) for labels in maps]
+              for truth, maps in zip(truths, by_image, strict=True)]  # fmt: skip
+    rows = [[image, coloured(truth), *map(coloured, maps), changes(truth, maps[0], maps[-1])]
+            for image, truth, maps in zip(images, truths, by_image, strict=True)]  # fmt: skip
     figure, axes = _grid(rows, legend_lines=2)
-    for i, (line, row) in enumerate(zip(axes, rows, strict=True)):
-        below = ["", "", *(f"mIoU {scores[name][i]:.0f}" for name in names), ""]
-        for ax, picture, text in zip(line, row, below, strict=False):
+    for line, row, mious in zip(axes, rows, scores, strict=True):
+        below = ["", "", *(f"mIoU {miou:.0f}" for miou in mious), ""]
+        for ax, picture, text in zip(line, row, below, strict=True):
             _panel(ax, picture, text)
     titles = ["image", "truth", *names, f"{names[-1]} against {names[0]}"]
     for ax, title in zip(axes[0], titles, strict=True):
         ax.set_title(wrapped(title, 16), size=9, weight="bold")
-    handles = _class_patches(
-        [*truths, *(m for maps in predictions.values() for m in maps)], class_names
-    )
-    handles += [Patch(facecolor=c, edgecolor=GREY, label=kind) for kind, c in CHANGES.items()]
-    figure.legend(handles=handles, loc="outside lower center", ncols=6, fontsize=8.5)
+    _legend(figure, _class_colours([*truths, *chain(*by_image)], class_names) | CHANGES)
+    better, total = sum(mious[-1] > mious[0] for mious in scores), len(scores)
+    title = f"{names[-1]} scores higher than {names[0]} on {better} of these {total} images."
     caption = (
         "Validation images, evenly spaced among those of which objects cover "
         f"{AREA[0]:.0%} to {AREA[1]:.0%}; one seed. mIoU of the single image in percent; void is "
         "white."
     )
-    return Chart(figure, _finding(scores), caption, raster=True)
-
-
-def _finding(scores: dict[str, list[float]]) -> str:
-    """On how many images the last model beats the first."""
-    (first, before), *_, (last, after) = scores.items()
-    better = sum(b > a for a, b in zip(before, after, strict=True))
-    return f"{last} scores higher than {first} on {better} of these {len(after)} images."
+    return Chart(figure, title, caption, raster=True)
 
 
 @styled
@@ -159,6 +142,5 @@ def samples(
             _panel(ax, picture)
         for ax in line[len(row) :]:
             ax.set_axis_off()
-    handles = _class_patches(truths, class_names)
-    figure.legend(handles=handles, loc="outside lower center", ncols=6, fontsize=8.5)
+    _legend(figure, _class_colours(truths, class_names))
     return Chart(figure, f"{len(images)} images and their labels.", "Void is white.", raster=True)

@@ -18,22 +18,18 @@ def learning_curves(frame: pd.DataFrame, label: str, score: str = "miou") -> Cha
     are shown; the 1×1 baseline is black in every panel.
     """
     diverged = frame["diverged"].astype(bool)
-    left_out = frame[diverged].groupby(["title", "seed"]).ngroups
     scored = frame[~diverged].dropna(subset=[score])
     base = scored[scored["head"] == "conv1x1"]
     families = dict(list(scored.groupby("family", sort=False)))
     if len(families) > 1:
         families = {name: f for name, f in families.items() if name not in set(base["family"])}
-    columns, rows = min(2, len(families)), (len(families) + 1) // 2
-    size = {"rows": rows, "columns": columns, "sharex": True, "sharey": True}
-    figure, axes = style.canvas(7.4, 0.6 + 2.7 * rows, **size)
-    names = [
-        _learning(ax, name, rows, base, score)
-        for ax, (name, rows) in zip(axes.flat, families.items(), strict=False)
-    ]
+    size = {"rows": (len(families) + 1) // 2, "columns": min(2, len(families))}
+    figure, axes = style.canvas(7.4, 0.6 + 2.7 * size["rows"], **size, sharex=True, sharey=True)
+    panels = list(zip(axes.flat, families.items(), strict=False))
+    ends = [_learning(ax, name, group, base, score) for ax, (name, group) in panels]
     axes[0, 0].set_xlim(right=scored["step"].max() / 0.72)  # the rest is for the names
-    for ax, ends in zip(axes.flat, names, strict=False):  # now that the limits are final
-        style.name_ends(ax, ends, at=0.72, apart=0.09)
+    for (ax, _), names in zip(panels, ends, strict=True):  # now that the limits are final
+        style.name_ends(ax, names, at=0.72, apart=0.09)
     for ax in axes.flat[len(families) :]:
         ax.remove()
     figure.supxlabel("training step", size=9.5)
@@ -45,27 +41,28 @@ def learning_curves(frame: pd.DataFrame, label: str, score: str = "miou") -> Cha
     caption = (
         f"Mean over seeds on {label}, {n}; at most four kernel sizes of a family. The last point "
         "counts; no other is selected. Levels of other data do not compare."
-        + f" Left out, as diverged: {left_out}."
-        * bool(left_out)
     )
-    title = f"At step {scored['step'].max():,} {best} is first with {value}."
-    return Chart(figure, title, caption)
+    if diverged.any():
+        left_out = frame[diverged].groupby(["title", "seed"]).ngroups
+        caption += f" Left out, as diverged: {left_out}."
+    return Chart(figure, f"At step {scored['step'].max():,} {best} is first with {value}.", caption)
 
 
 def _learning(
     ax: Axes, family: str, group: pd.DataFrame, base: pd.DataFrame, score: str
 ) -> list[tuple]:
     """Draw one panel; returns its (last value, name, colour)."""
-    lines = [(title, rows, style.INK) for title, rows in base.groupby("title")]
-    for k, colour in style.shades(style.few(group["k"].dropna())).items():
-        variants = group[group["k"] == k].groupby("title", sort=False)
-        lines += [(title, rows, colour) for title, rows in variants]
-    ends = []
-    for title, rows, colour in lines:
-        mean = rows.groupby("step")[score].mean()
-        dash = "--" if rows["refine"].any() else "-"
-        ax.plot(mean.index, mean, dash, color=colour, linewidth=1.4)
-        ends.append((mean.iloc[-1], title, colour))
+    colours, ends = style.shades(style.few(group["k"].dropna())), []
+    shown = [
+        (style.INK, base),
+        *((colour, group[group["k"] == k]) for k, colour in colours.items()),
+    ]
+    for colour, variants in shown:
+        for title, rows in variants.groupby("title", sort=False):
+            mean = rows.groupby("step")[score].mean()
+            dash = "--" if rows["refine"].any() else "-"
+            ax.plot(mean.index, mean, dash, color=colour, linewidth=1.4)
+            ends.append((mean.iloc[-1], title, colour))
     ax.set(title=family, xlim=(0, None))
     if score == "loss":
         ax.set_yscale("log")
@@ -83,28 +80,22 @@ def fit_over_k(frame: pd.DataFrame, label: str) -> Chart:
     other starting weights, no scaled learning rate.
     """
     plain = frame[frame["start"].isna() & frame["scaled"].isna()]
-    low = plain["low_data"].astype(bool)
-    settings = {"all training images": plain[~low], "low-data": plain[low]}
-    settings = {name: part for name, part in settings.items() if len(part)}
+    settings = dict(list(plain.groupby(plain["low_data"].astype(bool))))
     figure, (axes,) = style.canvas(7.4, 3.9, columns=max(1, len(settings)))
-    heads = {"gcn": "GCN", "conv": "trivial k×k"}
-    for ax, (name, part) in zip(axes, settings.items(), strict=False):
-        for head, words in heads.items():
-            for score, dash in (("training_miou", "--"), ("miou", "-")):
-                line = style.over_seeds(part[part["head"] == head], "k", score)
-                of = "validation" if score == "miou" else "training"
-                style.draw_line(
-                    ax, line, color=style.HEADS[head], linestyle=dash, label=f"{words}, {of}"
-                )
-        ax.set(title=name, xlabel="kernel size k", xticks=sorted(part["k"].unique()))
+    heads = (("gcn", "GCN", style.ORANGE), ("conv", "trivial k×k", style.BLUE))
+    scores = (("training_miou", "training", "--"), ("miou", "validation", "-"))
+    for ax, (low_data, part) in zip(axes, settings.items(), strict=False):
+        for head, words, colour in heads:
+            for score, images, dash in scores:
+                mark = {"color": colour, "linestyle": dash, "label": f"{words}, {images}"}
+                style.draw_means(ax, part[part["head"] == head], "k", score, **mark)
+        ax.set(xlabel="kernel size k", xticks=sorted(part["k"].unique()))
+        ax.set(title="low-data" if low_data else "all training images")
     axes[0].set_ylabel("mIoU (%)")
     style.legend_above(figure, axes[0])
-    return Chart(
-        figure,
-        _fit_finding(plain),
-        f"Broken lines: on the training images. Bars: {style.INTERVAL}. "
-        f"On {label}, {seeds_text(plain.groupby(['head', 'k', 'low_data'])['seed'].nunique())}.",
-    )
+    n = seeds_text(plain.groupby(["head", "k", "low_data"])["seed"].nunique())
+    caption = f"Broken lines: on the training images. Bars: {style.INTERVAL}. On {label}, {n}."
+    return Chart(figure, _fit_finding(plain), caption)
 
 
 def _fit_finding(plain: pd.DataFrame) -> str:
@@ -126,25 +117,15 @@ def _fit_finding(plain: pd.DataFrame) -> str:
 def kernel_spectrum(spectra: dict[str, list[np.ndarray]], label: str) -> Chart:
     """Singular values of trained kernels relative to the largest: name → a curve per seed."""
     figure, ((ax,),) = style.canvas(6.4, 3.6)
+    means = {name: np.mean(curves, axis=0) for name, curves in spectra.items()}
+    colours = (style.ORANGE, style.BLUE, style.GREY, style.INK)
     ends = []
-    for (name, curves), colour in zip(
-        spectra.items(), (style.ORANGE, style.BLUE, style.GREY, style.INK), strict=False
-    ):
-        mean = np.mean(curves, axis=0)
+    for (name, mean), colour in zip(means.items(), colours, strict=False):
         ax.plot(np.arange(1, len(mean) + 1), mean, color=colour)
         ends.append((mean[-1], name, colour))
     ax.set(yscale="log", xlabel="singular value", ylabel="relative to the largest")
     style.name_ends(ax, ends)
-    ranks = {
-        name: _rank(np.mean(curves, axis=0)) for name, curves in spectra.items() if len(curves)
-    }
-    title = "Singular values above a tenth of the largest: " + ", ".join(
-        f"{n} {r}" for n, r in ranks.items()
-    )
+    ranks = ", ".join(f"{name} {(mean > 0.1 * mean.max()).sum()}" for name, mean in means.items())
     n = seeds_text(map(len, spectra.values()))
     caption = f"Kernels of the coarsest feature map on {label}, mean over seeds, {n}."
-    return Chart(figure, f"{title}.", caption)
-
-
-def _rank(curve: np.ndarray) -> int:
-    return int((curve > 0.1 * curve.max()).sum())
+    return Chart(figure, f"Singular values above a tenth of the largest: {ranks}.", caption)

@@ -20,9 +20,7 @@ def pick(only: str | None) -> list[Path]:
     ``UserError`` for a number that no notebook has.
     """
     notebooks = {path.name[:2]: path for path in sorted(FOLDER.glob("[0-9][0-9]_*.ipynb"))}
-    if only is None:
-        return list(notebooks.values())
-    numbers = [number.strip() for number in only.split(",")]
+    numbers = list(notebooks) if only is None else [text.strip() for text in only.split(",")]
     for number in numbers:
         if number not in notebooks:
             known = ", ".join(notebooks)
@@ -57,26 +55,19 @@ def execute(notebook: Path, folder: Path, parameters: dict[str, Any]) -> Path:
 
     check_parameters(notebook, parameters)
     folder.mkdir(parents=True, exist_ok=True)
-    executed = folder / notebook.name
+    executed, page = folder / notebook.name, (folder / notebook.name).with_suffix(".html")
+    quiet = {"progress_bar": False, "extra_arguments": ["--IPKernelApp.log_level=40"]}
+    options = {"kernel_name": "python3", "stdout_file": sys.stdout} | quiet
     try:
-        papermill.execute_notebook(
-            str(notebook),
-            str(executed),
-            parameters=parameters,
-            kernel_name="python3",
-            stdout_file=sys.stdout,
-            progress_bar=False,
-            extra_arguments=["--IPKernelApp.log_level=40"],
-        )
+        papermill.execute_notebook(str(notebook), str(executed), parameters, **options)
     except papermill.PapermillExecutionError as error:
         if error.ename == "UserError":
             raise UserError(error.evalue) from None
-        reason = f"{error.ename}: {error.evalue}"
-        raise NotebookFailed(f"{notebook.name}: {reason}; see {executed}") from None
+        reason = f"{error.ename}: {error.evalue}; see {executed}"
+        raise NotebookFailed(f"{notebook.name}: {reason}") from None
     except DeadKernelError:
         reason = "its kernel was killed, perhaps for lack of memory; run the same command again"
         raise NotebookFailed(f"{notebook.name}: {reason}") from None
-    page = executed.with_suffix(".html")
     page.write_text(as_html(executed), encoding="utf-8")
     return page
 

@@ -1,6 +1,6 @@
 """One self-contained page per profile: the answer, then a section per question, details folded."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
@@ -14,10 +14,11 @@ from gcnlab.analysis.claims import Verdict
 from gcnlab.analysis.judging import NOT_RUN
 from gcnlab.analysis.tables import SPECS, TableSpec
 from gcnlab.experiments.records import write_atomically
-from gcnlab.report import agreement, charts, exports, fields, html_tables, images, learning, views
+from gcnlab.report import charts, exports, fields, images, learning, views
 from gcnlab.report import verdicts as judged
+from gcnlab.report.agreement import agreement
 from gcnlab.report.diagrams import NUMBERS, diagram
-from gcnlab.report.html_tables import Table
+from gcnlab.report.html_tables import Cell, RecordLink, Table, links, of_cells, of_frame
 from gcnlab.report.style import Chart
 from gcnlab.report.words import signed
 
@@ -51,32 +52,29 @@ class Section:
 def write(session: "Session") -> Path:
     """Write tables, figures and ``report.html`` below ``<out>/<profile>``; returns its path."""
     folder = session.out / session.profile.name
-    setting = judged.setting(session)
+    setting, known = judged.setting(session), links(folder, session.out)
     exports.write_tables(session, setting.verdicts, folder / "tables")
     settings = [setting, *judged.others(session)]
-    sections = list(_sections(session, setting, folder))
+    sections = list(_sections(session, setting, known))
     effects = {one.title: [e for e in one.effects if e.n] for one in settings}
-    hero = agreement.agreement(effects) if any(effects.values()) else None
-    named = {"agreement": hero} if hero else {}
-    for section in sections:
-        named |= {f"{section.anchor}-{i}": c for i, c in enumerate(section.charts, start=1)}
-    _write_figures(named, folder / "figures")
+    hero = agreement(effects) if any(effects.values()) else None
+    named = {f"{s.anchor}-{i}": c for s in sections for i, c in enumerate(s.charts, start=1)}
+    _write_figures(named | ({"agreement": hero} if hero else {}), folder / "figures")
     html = _template().render(
         profile=session.profile,
         answer=judged.answer(settings),
         tally=setting.tally(),
         icons=judged.ICONS,
-        verdicts=setting.verdicts,
         word_of=judged.word_of,
         signed=signed,
         hero=hero,
-        effects=html_tables.of_frame(judged.effects_table(settings)),
+        effects=of_frame(judged.effects_table(settings)),
         sections=sections,
         diagrams={number: diagram(number) for number in NUMBERS},
-        complexity=html_tables.of_frame(exports.complexity()),
-        rules=html_tables.of_frame(power.table().set_index("claim")),
+        complexity=of_frame(exports.complexity()),
+        rules=of_frame(power.table().set_index("claim")),
         assumptions=paper.assumptions(),
-        runs=_runs(session, folder),
+        runs=_runs(session, known),
         origin=_origin(session.records),
         version=__version__,
     )
@@ -86,9 +84,8 @@ def write(session: "Session") -> Path:
 
 def _template() -> jinja2.Template:
     text = files("gcnlab.report").joinpath("page.html.j2").read_text(encoding="utf-8")
-    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True,
-                                     undefined=jinja2.StrictUndefined)  # fmt: skip
-    return environment.from_string(text)
+    options = {"autoescape": True, "undefined": jinja2.StrictUndefined}
+    return jinja2.Environment(trim_blocks=True, lstrip_blocks=True, **options).from_string(text)
 
 
 def _write_figures(named: dict[str, Chart], folder: Path) -> None:
@@ -100,50 +97,44 @@ def _write_figures(named: dict[str, Chart], folder: Path) -> None:
         (folder / f"{name}.{chart.suffix}").write_bytes(chart.content)
 
 
-def _sections(session: "Session", setting: judged.Setting, folder: Path) -> Iterator[Section]:
+def _sections(
+    session: "Session", setting: judged.Setting, known: dict[str, RecordLink]
+) -> Iterator[Section]:
     bearing = {claim["id"]: claim["tables"] for claim in paper.claims()}
-
-    def of(choose: Callable[[list[int]], bool]) -> list[Verdict]:
-        return [v for v in setting.verdicts if choose(bearing[v.id])]
-
-    known = html_tables.links(folder, session.out)
     for spec in SPECS.values():
-        number = int(spec.name)
         section = _table_section(session, spec, known)
-        section.verdicts = of(lambda tables, number=number: number in tables)
+        section.verdicts = [v for v in setting.verdicts if int(spec.name) in bearing[v.id]]
         yield section
-    published = paper.published("11")
+    published, pair = paper.published("11"), f"The pair of profile {session.profile.name}"
     yield Section(
         "table11", "Table 11: the two backbones", published["question"], published["source"],
         "The same for every profile. The paper prints 3700 MFlops of convolutions for both "
         "networks; neither count gives that.",
-        of(lambda tables: 11 in tables), [], [5],
-        [("Table 11, published and built", html_tables.of_frame(exports.architecture())),
-         (f"The pair of profile {session.profile.name}: {session.profile.pair_name}",
-          html_tables.of_frame(exports.architecture(session)))],
+        [v for v in setting.verdicts if 11 in bearing[v.id]],
+        diagrams=[5],
+        tables=[("Table 11, published and built", of_frame(exports.architecture())),
+                (f"{pair}: {session.profile.pair_name}", of_frame(exports.architecture(session)))],
     )  # fmt: skip
-    yield from _beyond_tables(session, of(lambda tables: not tables))
+    yield _fields(session, [v for v in setting.verdicts if not bearing[v.id]])
+    yield from _beyond_the_paper(session)
 
 
-def _table_section(session: "Session", spec: TableSpec, known: dict) -> Section:
-    frame, labels = session.frame(spec.name), session.labels()
-    shown = html_tables.of_cells(session.table(spec.name), frame, labels, known)
+def _table_section(session: "Session", spec: TableSpec, known: dict[str, RecordLink]) -> Section:
+    frame, labels, profile = session.frame(spec.name), session.labels(), session.profile
+    name = f"Table {spec.name}"
     section = Section(
-        f"table{spec.name}",
-        f"Table {spec.name}: {spec.title}",
-        spec.question,
-        spec.source.rpartition(", ")[2],
-        f"Profile {session.profile.name}: {session.profile.description}. Published: {spec.data}. "
-        f"{spec.note(session.profile)}",
-        charts=[getattr(charts, spec.chart)(frame, labels)] if spec.chart else [],
-        tables=[(f"Table {spec.name}, levels", shown)],
-    )
+        f"table{spec.name}", f"{name}: {spec.title}", spec.question, spec.source.split(", ")[-1],
+        f"Profile {profile.name}: {profile.description}. Published: {spec.data}. "
+        f"{spec.note(profile)}",
+        charts=[getattr(charts, spec.chart)(frame, labels)],
+        tables=[(f"{name}, levels", of_cells(session.table(spec.name), frame, labels, known))],
+    )  # fmt: skip
     if spec.test_server:
         title = f"Table {spec.test_server}: {paper.published(spec.test_server)['title']}"
-        section.tables.append((title, html_tables.of_frame(exports.test_server(spec))))
+        section.tables.append((title, of_frame(exports.test_server(spec))))
     regions = session.boundary_sensitivity() if "boundary_accuracy" in set(frame["metric"]) else ()
     if len(regions):
-        headline = session.profile.template.boundary_distance
+        headline = profile.template.boundary_distance
         section.charts.append(charts.gain_over_distance(regions, session.label, headline))
     if spec.examples and _may_show(session, spec.name):
         section.charts.append(images.qualitative(**session.examples(table=spec.name)))
@@ -159,50 +150,50 @@ def _may_show(session: "Session", table: str) -> bool:
     return drawn and session.has_examples(table)
 
 
-def _beyond_tables(session: "Session", verdicts: list[Verdict]) -> Iterator[Section]:
-    """What belongs to no table: receptive fields, the open question, learning."""
-    label, measured = session.label, session.measured()
-    section = Section(
-        "fields", "Fig. 3: what the networks see",
-        "Does a large kernel see more, and is that why it helps?", "Section 3.1, Fig. 3",
-        verdicts=verdicts,
-    )  # fmt: skip
-    if measured:
+def _fields(session: "Session", verdicts: list[Verdict]) -> Section:
+    """Fig. 3, and the claims that belong to no table."""
+    question = "Does a large kernel see more, and is that why it helps?"
+    section = Section("fields", "Fig. 3: what the networks see", question, "Section 3.1, Fig. 3")
+    section.verdicts, label = verdicts, session.label
+    if measured := session.measured():
         sides, sizes = mechanism.field_frame(measured), mechanism.size_frame(measured)
-        section.charts = [
-            fields.field_over_k(sides, label),
-            fields.field_by_size(sides, label),
-            fields.gain_by_size(sizes, label),
-        ]
+        section.charts = [fields.field_over_k(sides, label), fields.field_by_size(sides, label),
+                          fields.gain_by_size(sizes, label)]  # fmt: skip
     if _may_show(session, "1"):
         section.charts.append(views.draw(views.figure3(session)))
-    yield section
-    ablations = session.ablations()
-    if ablations:
-        question = "Why does the trivial convolution get worse?"
-        table = html_tables.of_frame(dense_kernel.findings(session.profile, ablations))
-        fit = learning.fit_over_k(dense_kernel.frame(session.profile, ablations), label)
-        yield Section("dense-kernel", question, question, "Section 4.1.1 leaves it open",
-                      charts=[fit], tables=[("Every ablation", table)])  # fmt: skip
+    return section
+
+
+def _beyond_the_paper(session: "Session") -> Iterator[Section]:
+    """What the paper leaves open."""
+    if ablations := session.ablations():
+        question, source = (
+            "Why does the trivial convolution get worse?",
+            "Section 4.1.1 leaves it open",
+        )
+        frame = dense_kernel.frame(session.profile, ablations)
+        fit = learning.fit_over_k(frame, session.label)
+        table = of_frame(dense_kernel.findings(session.profile, ablations))
+        yield Section("dense-kernel", question, question, source, charts=[fit],
+                      tables=[("Every ablation", table)])  # fmt: skip
     curves = session.curves()
     if curves.loc[~curves["diverged"].astype(bool), "step"].nunique() > 1:
-        question = "Who learns faster, and who ends higher?"
-        shown = [learning.learning_curves(curves, label, score) for score in ("miou", "loss")]
+        question, scores = "Who learns faster, and who ends higher?", ("miou", "loss")
+        shown = [learning.learning_curves(curves, session.label, score) for score in scores]
         yield Section("learning", "Learning curves", question, "not in the paper", charts=shown)
 
 
-def _runs(session: "Session", folder: Path) -> Table:
+def _runs(session: "Session", known: dict[str, RecordLink]) -> Table:
     """The list of runs, each linked to its record."""
-    known = html_tables.links(folder, session.out)
     frame = exports.runs(session.records)
     if frame.empty:
         return Table(["name"], [])
     columns = ["name", "key", "miou", "top1_error", "seconds", "device"]
     shown = frame[columns].map(lambda v: f"{v:.2f}" if isinstance(v, float) else v)
-    table = html_tables.of_frame(shown.fillna("").replace("nan", "").set_index("name"))
-    for row, key in zip(table.rows, frame["key"], strict=True):
-        if key in known:
-            row[1] = html_tables.Cell(key, (known[key],))
+    table = of_frame(shown.fillna("").replace("nan", "").set_index("name"))
+    for row in table.rows:
+        if row[1].text in known:
+            row[1] = Cell(row[1].text, (known[row[1].text],))
     return table
 
 

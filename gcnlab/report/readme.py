@@ -22,8 +22,7 @@ _MARK = re.compile(r"<!-- ([\w.-]+) -->(.*?)<!-- /\1 -->", re.DOTALL)
 def markdown(frame: pd.DataFrame) -> str:
     """A frame as a Markdown table, its index as the first columns; numbers are aligned right."""
     flat = frame.reset_index()
-    numeric = [pd.api.types.is_numeric_dtype(flat[name]) for name in flat]
-    rule = ["---:" if right else "---" for right in numeric]
+    rule = ["---:" if pd.api.types.is_numeric_dtype(flat[name]) else "---" for name in flat]
     rows = [flat.columns, rule, *flat.itertuples(index=False)]
     cells = [[" ".join(str(cell).replace("|", "\\|").split()) for cell in row] for row in rows]
     return "".join(f"| {' | '.join(row)} |\n" for row in cells)
@@ -40,52 +39,38 @@ def values() -> dict[str, str]:
     sessions = [Session(profile.name) for profile in PROFILES.values() if profile.evidence]
     with_records = [session for session in sessions if session.study_records] or sessions[:1]
     settings = [verdicts.setting(session) for session in with_records]
-    out = {
-        "effects": markdown(verdicts.effects_table(settings)),
-        "answer": " ".join(verdicts.answer(settings)),
-    }
+    table = markdown(verdicts.effects_table(settings))
+    texts = {"effects": table, "answer": " ".join(verdicts.answer(settings))}
     for one in settings:
         name = one.profile.name
-        counts = one.tally().items()
-        out[f"tally.{name}"] = ", ".join(f"{number} {word}" for word, number in counts)
-        out[f"claims.{name}"] = markdown(claims.verdict_frame(one.verdicts))
+        texts[f"tally.{name}"] = one.tally_text()
+        texts[f"claims.{name}"] = markdown(claims.verdict_frame(one.verdicts))
         for verdict in one.verdicts:
-            out[f"verdict.{name}.{verdict.id}"] = verdicts.word_of(verdict)
             first = verdict.effects[0] if verdict.effects else None
-            out[f"effect.{name}.{verdict.id}"] = verdicts.effect_text(first)
-    return out
+            texts[f"verdict.{name}.{verdict.id}"] = verdicts.word_of(verdict)
+            texts[f"effect.{name}.{verdict.id}"] = verdicts.effect_text(first)
+    return texts
 
 
-def fill(text: str, values: Mapping[str, str]) -> str:
-    """``text`` with what stands between marks replaced.
+def update(path: Path, values: Mapping[str, str]) -> bool:
+    """Generate the text between the marks of a file anew; returns whether it changed.
 
-    Values of several lines get lines of their own. KeyError for a mark that has no value.
+    Values of several lines get lines of their own. ``UserError`` if the file has no marks, or one
+    that nothing generates.
     """
+    text = path.read_text(encoding="utf-8")
+    marks = [match[1] for match in _MARK.finditer(text)]
+    if not marks:
+        raise UserError(f"{path} has no marks such as <!-- effects --> … <!-- /effects -->")
+    if unknown := [name for name in marks if name not in values]:
+        raise UserError(f"{path}: nothing generates {unknown[0]!r}; there are {', '.join(values)}")
 
     def replaced(match: re.Match) -> str:
         name, value = match[1], values[match[1]].strip("\n")
         inner = f"\n\n{value}\n\n" if "\n" in value else value
         return f"<!-- {name} -->{inner}<!-- /{name} -->"
 
-    return _MARK.sub(replaced, text)
-
-
-def marks(text: str) -> list[str]:
-    """The names of all marks, in order."""
-    return [match[1] for match in _MARK.finditer(text)]
-
-
-def update(path: Path, values: Mapping[str, str]) -> bool:
-    """Generate the text between the marks of a file anew; returns whether it changed.
-
-    ``UserError`` if the file has no marks, or one that nothing generates.
-    """
-    text = path.read_text(encoding="utf-8")
-    if not marks(text):
-        raise UserError(f"{path} has no marks such as <!-- effects --> … <!-- /effects -->")
-    if unknown := [name for name in marks(text) if name not in values]:
-        raise UserError(f"{path}: nothing generates {unknown[0]!r}; there are {', '.join(values)}")
-    filled = fill(text, values)
+    filled = _MARK.sub(replaced, text)
     if filled != text:
         write_atomically(filled, path)
     return filled != text

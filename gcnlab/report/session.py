@@ -1,5 +1,4 @@
-"""A user's view of one profile: what is trained, what it gave, and the committed study beside
-it."""
+"""A user's view of one profile: what is trained, what it gave, the committed study beside it."""
 
 from collections.abc import Sequence
 from functools import cached_property
@@ -7,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from torch import Tensor
 
 from gcnlab import data
 from gcnlab.analysis import claims, curves, selection, tables
@@ -25,8 +25,6 @@ from gcnlab.experiments.records import COMMITTED, LOCAL, Record
 from gcnlab.experiments.store import Store
 from gcnlab.experiments.variants import Variant
 
-FIELD_KS = (3, 7, 15)  # of GCN, beside the baseline, whose receptive fields are measured
-
 
 class Session:
     """A user's view of one profile.
@@ -36,11 +34,10 @@ class Session:
         seeds: seeds 0 … seeds − 1 are trained.
         jobs: runs at a time.
         data_root: folder of the real data, for profiles that need it.
-        out: where own runs are kept; default ``results/local`` of the checkout. Giving the
-            checkout's ``results`` itself extends the committed study.
+        out: where own runs are kept; default ``results/local`` of the checkout. The checkout's
+            ``results`` itself extends the committed study.
 
-    Raises:
-        UserError: unknown profile, or numbers or folders that cannot be used.
+    ``UserError`` for an unknown profile, or numbers or folders that cannot be used.
     """
 
     def __init__(self, profile: str = "quick", seeds: int = 1, jobs: int = 1,
@@ -57,17 +54,13 @@ class Session:
             raise UserError(f"folder of runs {out} is a file: name a folder")
         self.store = Store(self.out, self.data_root, rules_digest())
 
-    # --- running ----------------------------------------------------------------------------------
-
     def configs(self, names: Sequence[str]) -> list[Run]:
         """The runs of these tables for the session's seeds."""
         return tables.table_configs(names, self.profile, self.seeds)
 
     def ablation_configs(self) -> list[Training]:
         """The runs of the ablations for the session's seeds."""
-        return [
-            ablation.config(self.profile, seed) for seed in self.seeds for ablation in ABLATIONS
-        ]
+        return [a.config(self.profile, seed) for seed in self.seeds for a in ABLATIONS]
 
     def train(self, *names: str) -> None:
         """Train what is missing of these tables; ``RuntimeError`` lists the runs that failed."""
@@ -92,33 +85,31 @@ class Session:
         if failures := scheduler.run_all(runs, self.store, self.jobs):
             raise RuntimeError("; ".join(failures))
 
-    def measure(self, per_bin: int = 4, ks: Sequence[int] = FIELD_KS) -> list[Record]:
-        """Receptive fields of the baseline and of GCN at ``ks``, for all seeds; they must be
-        trained."""
-        if not self.profile.evidence:  # where numbers are never evidence
-            ks, per_bin = ks[-1:], 1
+    def measure(self) -> list[Record]:
+        """Receptive fields of the trained baselines and some GCNs, for all seeds."""
+        ks, per_bin = ((3, 7, 15), 4) if self.profile.evidence else ((15,), 1)
         variants = [Variant("conv1x1"), *(Variant("gcn", k) for k in ks)]
         runs = [v.config(self.profile, seed) for v in variants for seed in self.seeds]
         return [receptive_fields.measure(run, self.store, per_bin) for run in runs]
-
-    # --- records ----------------------------------------------------------------------------------
 
     @property
     def own(self) -> bool:
         """Whether ``out`` is the user's folder, not the committed study."""
         return self.out != COMMITTED
 
-    @cached_property
-    def _wanted(self) -> set[Run]:
+    def _runs_of(self, variants: Sequence[Variant]) -> set[Run]:
+        """All runs of ``variants`` that may have records: seeds that nobody asked for count too."""
         seeds = range(max(20, len(self.seeds)))
-        variants = (v.config(self.profile, seed) for v in all_variants() for seed in seeds)
-        ablations = (a.config(self.profile, seed) for a in ABLATIONS for seed in seeds)
-        runs = [run for run in (*variants, *ablations) if run is not None]
+        return {v.config(self.profile, seed) for v in variants for seed in seeds} - {None}
+
+    @cached_property
+    def _counting(self) -> set[Run]:
+        runs = self._runs_of([*all_variants(), *ABLATIONS])
         return {link for run in runs for link in resources.chain(run)}
 
     def current(self, out: Path) -> list[Record]:
         """The records below ``out`` that count for this profile as it is today."""
-        return selection.current(records.read_all(out, self.profile.name), self._wanted)
+        return selection.current(records.read_all(out, self.profile.name), self._counting)
 
     @property
     def study_records(self) -> list[Record]:
@@ -145,19 +136,14 @@ class Session:
         """The receptive fields that were measured of :attr:`records`."""
         own = self.local_records
         out, counted = (self.out, own) if own else (COMMITTED, self.study_records)
-        return selection.field_records_of(
-            records.read_all(out, self.profile.name, "fields"), counted
-        )
+        measured = records.read_all(out, self.profile.name, "fields")
+        return selection.field_records_of(measured, counted)
 
     def ablations(self) -> list[Record]:
-        """Those of :attr:`records` that are ablations which change the training; none if none was
-        run."""
-        labelled = {a.config(self.profile, s) for a in ABLATIONS for s in range(20)}
-        plain = {v.config(self.profile, s) for v in all_variants() for s in range(20)}
-        runs = {selection.run_of(record) for record in self.records}
-        return self.records if runs & (labelled - plain) else []
-
-    # --- results ----------------------------------------------------------------------------------
+        """:attr:`records` if any is of an ablation that is no variant of a table, else none."""
+        changed = self._runs_of(ABLATIONS) - self._runs_of(all_variants())
+        everything = self.records
+        return everything if changed & set(map(selection.run_of, everything)) else []
 
     @property
     def label(self) -> str:
@@ -192,23 +178,20 @@ class Session:
         return curves.learning_curves(self.profile, self.records)
 
     def boundary_sensitivity(self) -> pd.DataFrame:
-        """Boundary and internal accuracy (%) of the models of Table 5 over the boundary distance
-        (pixels)."""
-        spec = SPECS["5"]
+        """Accuracies (%) of Table 5's models over the boundary distance (pixels).
+
+        Columns: model, distance, seed, boundary_accuracy, internal_accuracy.
+        """
+        spec, rows = SPECS["5"], []
         names = dict(zip(spec.variants(), dict.fromkeys(spec.cells()["row"]), strict=True))
-        groups = selection.by_variant(self.profile, self.records, names)
-        rows = [
-            (names[variant], float(distance), selection.seed_of(record),
-             *selection.boundary_accuracies(record, distance))
-            for variant, group in groups.items()
-            for record in group
-            for distance in record["counts"]["boundary"]
-            if distance != "all"
-        ]  # fmt: skip
+        for variant, group in selection.by_variant(self.profile, self.records, names).items():
+            for record in group:
+                for distance in sorted(record["counts"]["boundary"].keys() - {"all"}):
+                    accuracies = selection.boundary_accuracies(record, distance)
+                    seed = selection.seed_of(record)
+                    rows.append((names[variant], float(distance), seed, *accuracies))
         columns = ["model", "distance", "seed", "boundary_accuracy", "internal_accuracy"]
         return pd.DataFrame(rows, columns=columns)
-
-    # --- images -----------------------------------------------------------------------------------
 
     def _shown(self, table: str) -> dict[str, Training | None]:
         """The models of which ``table`` gets images, by name: of stages those of the last."""
@@ -220,7 +203,7 @@ class Session:
         return {v.title: v.config(self.profile, 0) for v in variants if v.head}
 
     def is_trained(self, run: Run) -> bool:
-        """Whether the weights of ``run`` are below ``out``. The committed study has records only."""
+        """Whether the weights of ``run`` are below ``out``; the committed study has none."""
         weights = (self.out / run.profile / "weights").glob(f"{run.name}-*.pt")
         # Its key asks for the bytes of its data, which may have to be drawn first.
         return any(weights) and self.store.is_complete(run, with_output=True)
@@ -231,10 +214,9 @@ class Session:
         return None not in runs and all(map(self.is_trained, runs))
 
     def examples(self, count: int = 4, table: str = "5") -> dict[str, Any]:
-        """Images, truths and predictions of the models of ``table``, as ``images.qualitative``
-        takes them.
+        """Images, truths and predictions of the models of ``table``, for ``images.qualitative``.
 
-        Chosen by a fixed rule among the validation images, see :func:`gcnlab.report.images.choose`.
+        Chosen by a fixed rule among the validation images: :func:`gcnlab.report.images.choose`.
         ``UserError`` if the models are not trained below ``out``.
         """
         from gcnlab.report.images import choose  # matplotlib, which a run does not need
@@ -242,25 +224,22 @@ class Session:
         models = self._shown(table)
         spec = next(iter(models.values())).data
         split = data.load(spec, "val", self.data_root)
-        labels = [
-            split[i][1][: split[i][2][0], : split[i][2][1]].numpy()
-            for i in range(min(200, len(split)))
-        ]
-        chosen = [split[i] for i in choose(labels, count)]
-        device, context = pick_device(), inference_context()
+        labels = [_unpadded(*split[i][1:]).numpy() for i in range(min(200, len(split)))]
+        chosen = choose(labels, count)
+        shown, device, context = [split[i] for i in chosen], pick_device(), inference_context()
         predictions = {}
         for name, run in models.items():
             model = trained_model(run, self.store).to(device)
-            predictions[name] = [
-                predict(model, image[None], context, run.test_time)[0, :h, :w].cpu().numpy()
-                for image, _, (h, w) in chosen
-            ]
-        return {
-            "images": [image[:, :h, :w].permute(1, 2, 0).numpy() for image, _, (h, w) in chosen],
-            "truths": [label[:h, :w].numpy() for _, label, (h, w) in chosen],
-            "predictions": predictions,
-            "class_names": spec.class_names,
-        }
+            maps = [predict(model, image[None], context, run.test_time)[0] for image, *_ in shown]
+            pairs = zip(maps, shown, strict=True)
+            predictions[name] = [_unpadded(m.cpu(), size).numpy() for m, (*_, size) in pairs]
+        pictures = [_unpadded(image, size).permute(1, 2, 0).numpy() for image, _, size in shown]
+        return {"images": pictures, "truths": [labels[i] for i in chosen],
+                "predictions": predictions, "class_names": spec.class_names}  # fmt: skip
+
+
+def _unpadded(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    return maps[..., : size[0], : size[1]]
 
 
 def _folder(text: str | Path, what: str) -> Path:

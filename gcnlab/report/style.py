@@ -21,13 +21,11 @@ from gcnlab.analysis import statistics
 
 # After Okabe and Ito: told apart by people who do not see red and green as different.
 INK, GREY, PALE = "#22303c", "#66717d", "#e4e8ec"
-BLUE, GREEN, ORANGE, PURPLE = "#0072b2", "#007a5a", "#d55e00", "#8c5a94"
-HEADS = {"conv1x1": INK, "gcn": ORANGE, "conv": BLUE, "stack": PURPLE}
+BLUE, GREEN, ORANGE = "#0072b2", "#007a5a", "#d55e00"
 PUBLISHED = {"color": GREY, "marker": "D", "markersize": 5}
-SOURCES = (  # in the order of a frame's sources: the converged study, the quick one, the user's run
+SOURCES = (  # in the order of a frame's sources: the converged study, the user's run
     {"color": ORANGE, "marker": "o", "markersize": 6},
     {"color": BLUE, "marker": "s", "markersize": 5},
-    {"color": GREEN, "marker": "o", "markersize": 6, "markerfacecolor": "white"},
 )
 STYLE = (
     seaborn.axes_style("ticks")
@@ -40,6 +38,8 @@ STYLE = (
     | {"svg.fonttype": "none", "svg.hashsalt": "gcnlab", "figure.dpi": 110}
 )
 styled = rc_context(STYLE)  # a decorator
+INTERVAL = "95 % t interval over seeds (from n = 3)"
+PAIRED = "95 % t interval of the differences within seeds (from n = 3)"
 
 
 @dataclass(frozen=True)
@@ -58,11 +58,6 @@ class Chart:
     def suffix(self) -> str:
         return "png" if self.raster else "svg"
 
-    @property
-    def alt(self) -> str:
-        """The text for those who do not see the picture."""
-        return f"{self.title} {self.caption}"
-
     @cached_property
     def content(self) -> bytes:
         """The file's content; equal charts give equal bytes. A picture has at most 256 colours."""
@@ -78,15 +73,14 @@ class Chart:
 
     @property
     def image(self) -> str:
-        """An ``<img>`` that carries its content with it."""
-        kind = "png" if self.raster else "svg+xml"
-        code = base64.b64encode(self.content).decode()
-        return f'<img alt="{escape(self.alt)}" src="data:image/{kind};base64,{code}">'
+        """An ``<img>`` that carries its content with it; title and caption are its alt text."""
+        kind, code = "png" if self.raster else "svg+xml", base64.b64encode(self.content).decode()
+        alt = escape(f"{self.title} {self.caption}")
+        return f'<img alt="{alt}" src="data:image/{kind};base64,{code}">'
 
     def _repr_html_(self) -> str:
-        title, caption = escape(self.title), escape(self.caption)
-        caption = f"<figcaption><strong>{title}</strong><br>{caption}</figcaption>"
-        return f"<figure>{caption}{self.image}</figure>"
+        words = f"<strong>{escape(self.title)}</strong><br>{escape(self.caption)}"
+        return f"<figure><figcaption>{words}</figcaption>{self.image}</figure>"
 
 
 def canvas(width: float, height: float, rows: int = 1, columns: int = 1, **options) -> tuple:
@@ -98,26 +92,16 @@ def canvas(width: float, height: float, rows: int = 1, columns: int = 1, **optio
 
 def shades(ks: Sequence[int]) -> dict[int, str]:
     """A sequential colour for every k, darker for a larger one; k = 1, the baseline, is black."""
-    steps = np.linspace(0.62, 0.2, max(1, len([k for k in ks if k > 1])))
+    steps = np.linspace(0.62, 0.2, max(1, sum(k > 1 for k in ks)))
     colours = iter(to_hex(colormaps["inferno"](step)) for step in steps)
     return {k: INK if k == 1 else next(colours) for k in sorted(ks)}
 
 
 def few(ks: Iterable[int], count: int = 4) -> list[int]:
-    """At most ``count`` of the values, the first and the last among them."""
+    """At most ``count`` of the values, evenly spaced, the first and the last among them."""
     values = sorted(set(map(int, ks)))
-    places = np.linspace(0, len(values) - 1, min(count, len(values))).round().astype(int)
-    return [values[place] for place in places]
-
-
-def over_seeds(frame: pd.DataFrame, by: str, value: str) -> pd.DataFrame:
-    """Mean of ``value`` for every ``by``, with its 95 % t interval: columns mean, low, high, n.
-
-    Rows of one seed, such as the objects of one image set, are averaged before.
-    """
-    seeds = frame.dropna(subset=[value]).groupby([by, "seed"])[value].mean().groupby(level=by)
-    rows = {at: (*statistics.interval(group.to_numpy()), len(group)) for at, group in seeds}
-    return pd.DataFrame.from_dict(rows, "index", columns=["mean", "low", "high", "n"])
+    chosen = np.linspace(0, len(values) - 1, min(count, len(values))).round().astype(int)
+    return [values[i] for i in chosen]
 
 
 def draw_line(ax: Axes, line: pd.DataFrame, **mark) -> None:
@@ -125,6 +109,20 @@ def draw_line(ax: Axes, line: pd.DataFrame, **mark) -> None:
     mark = {"marker": "o", "markersize": 5} | mark
     ax.plot(line.index, line["mean"], **mark)
     ax.vlines(line.index, line["low"], line["high"], color=mark["color"], linewidth=1.1)
+
+
+def draw_means(
+    ax: Axes, frame: pd.DataFrame, by: str, value: str, shift: float = 0, **mark
+) -> pd.Series:
+    """Draw the mean over seeds of ``value`` for every ``by``, with its 95 % t interval; returns it.
+
+    Rows of one seed, such as the objects of one image set, are averaged before.
+    """
+    seeds = frame.dropna(subset=[value]).groupby([by, "seed"])[value].mean().groupby(level=by)
+    rows = {at + shift: statistics.interval(group.to_numpy()) for at, group in seeds}
+    line = pd.DataFrame.from_dict(rows, "index", columns=["mean", "low", "high"])
+    draw_line(ax, line, **mark)
+    return line["mean"].set_axis(line.index - shift)
 
 
 def zero_line(ax: Axes, vertical: bool = False) -> None:
@@ -143,8 +141,6 @@ def name_ends(ax: Axes, ends: list[tuple], at: float = 1, apart: float = 0.07) -
     They stand at ``at``, a share of the axes' width; ``apart`` is a share of their height. Call it
     when the limits are final.
     """
-    if not ends:
-        return
     ends, to_share = sorted(ends), ax.transScale + ax.transLimits
     shares = np.array([to_share.transform((0, y))[1] for y, _, _ in ends])
     steps = apart * np.arange(len(ends))
@@ -158,16 +154,10 @@ def name_ends(ax: Axes, ends: list[tuple], at: float = 1, apart: float = 0.07) -
 def legend_above(figure: Figure, ax: Axes) -> None:
     """A legend over the whole width, in one line if its words fit."""
     handles, labels = ax.get_legend_handles_labels()
-    if handles:
-        fits = sum(map(len, labels)) + 6 * len(labels) < 13 * figure.get_figwidth()
-        columns = len(labels) if fits else max(1, len(labels) // 2)
-        figure.legend(handles, labels, loc="outside upper left", ncols=columns)
+    fits = sum(map(len, labels)) + 6 * len(labels) < 13 * figure.get_figwidth()
+    columns = len(labels) if fits else max(1, len(labels) // 2)
+    figure.legend(handles, labels, loc="outside upper left", ncols=columns)
 
 
 def wrapped(text: str, width: int) -> str:
-    lines = text.splitlines() or [""]
-    return "\n".join(fill(line, width, break_long_words=False) for line in lines)
-
-
-INTERVAL = "95 % t interval over seeds (from n = 3)"
-PAIRED = "95 % t interval of the differences within seeds (from n = 3)"
+    return "\n".join(fill(line, width, break_long_words=False) for line in text.splitlines())

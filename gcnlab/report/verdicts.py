@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from gcnlab.analysis.claims import Verdict
+from gcnlab.analysis.claims import DECIDED, NOT_CONVERGED, Verdict
 from gcnlab.analysis.judging import CONTRADICTED, INCONCLUSIVE, NOT_ENOUGH, NOT_RUN, SUPPORTED
 from gcnlab.analysis.statistics import Effect
 from gcnlab.experiments.profiles import PROFILES, Profile
@@ -48,6 +48,9 @@ class Setting:
         words = [verdict.verdict for verdict in self.verdicts]
         return {word: words.count(word) for word in ICONS if word in words}
 
+    def tally_text(self) -> str:
+        return ", ".join(f"{number} {word}" for word, number in self.tally().items())
+
 
 def setting(session: "Session") -> Setting:
     """The session's profile, judged by the records that it speaks of."""
@@ -65,8 +68,8 @@ def others(session: "Session") -> list[Setting]:
 
 def word_of(verdict: Verdict) -> str:
     """The verdict in words; marked where the networks have not converged."""
-    decided = verdict.verdict in (SUPPORTED, CONTRADICTED, INCONCLUSIVE)
-    return verdict.verdict + " (not converged)" * (decided and not verdict.converged)
+    provisional = verdict.verdict in DECIDED and not verdict.converged
+    return verdict.verdict + NOT_CONVERGED * provisional
 
 
 def effect_text(effect: Effect | None) -> str:
@@ -79,36 +82,30 @@ def effect_text(effect: Effect | None) -> str:
 
 def answer(settings: list[Setting]) -> list[str]:
     """Three sentences: what was asked, what came out, and what was not shown."""
-    parts = []
-    for one in settings:
-        verdict = one.verdict(HEADLINE)
-        if verdict.effects:
-            parts.append(f"{effect_text(verdict.effects[0])} on {one.title}")
-    came_out = (
-        f"Over the 1×1 baseline the global kernel gains, in points of mIoU: {'; '.join(parts)}."
+    judged = [(one.title, one.verdict(HEADLINE).effects) for one in settings]
+    gains = "; ".join(
+        f"{effect_text(effects[0])} on {title}" for title, effects in judged if effects
     )
+    came_out = f"Over the 1×1 baseline the global kernel gains, in points of mIoU: {gains}."
     first = settings[0]
-    counts = ", ".join(f"{number} {word}" for word, number in first.tally().items())
-    rest = f"Of its {len(first.verdicts)} claims on {first.title}: {counts}"
+    rest = f"Of its {len(first.verdicts)} claims on {first.title}: {first.tally_text()}"
     if not first.profile.evidence:
         rest += "; this profile shows that the code runs and is never evidence"
     if all(one.profile.name != "paper" for one in settings):
         rest += "; the paper's own scale is implemented and was not run"
-    return [QUESTION, came_out if parts else "The main comparison was not run yet.", f"{rest}."]
+    return [QUESTION, came_out if gains else "The main comparison was not run yet.", f"{rest}."]
 
 
-def effects_table(settings: list[Setting], ids: list[int] | None = None) -> pd.DataFrame:
-    """The judged effect of every claim, or those of ``ids``: published, and per setting."""
+def effects_table(settings: list[Setting]) -> pd.DataFrame:
+    """The judged effect of every claim: published, and per setting."""
     rows = {}
     for first in settings[0].verdicts:
-        if ids and first.id not in ids:
-            continue
-        same = [one.verdict(first.id) for one in settings]
-        effect = next((v.effects[0] for v in same if v.effects), None)
+        judged = {one.title: one.verdict(first.id) for one in settings}
+        effect = next((v.effects[0] for v in judged.values() if v.effects), None)
         published = effect and effect.published
         row = {"published": "–" if published is None else f"{signed(published)} {effect.unit}"}
-        for one, verdict in zip(settings, same, strict=True):
+        for title, verdict in judged.items():
             numbers = f" {effect_text(verdict.effects[0])}" if verdict.effects else ""
-            row[one.title] = f"{ICONS[verdict.verdict]} {word_of(verdict)}{numbers}"
+            row[title] = f"{ICONS[verdict.verdict]} {word_of(verdict)}{numbers}"
         rows[first.claim] = row
     return pd.DataFrame.from_dict(rows, "index").rename_axis("the paper says")

@@ -2,7 +2,7 @@
 
 import os
 from dataclasses import dataclass, replace
-from pathlib import Path
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,12 +11,11 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as tvf
 
 from gcnlab import data
-from gcnlab.data.readers import read_upright
-from gcnlab.data.transforms import resize_long_side
 from gcnlab.errors import UserError
 from gcnlab.evaluation.receptive_field import occlusion_map, predicted_class
 from gcnlab.experiments import receptive_fields
 from gcnlab.experiments.building import trained_model
+from gcnlab.experiments.config import Training
 from gcnlab.experiments.environment import pick_device
 from gcnlab.experiments.store import Store
 from gcnlab.experiments.variants import Variant
@@ -25,10 +24,9 @@ from gcnlab.report.style import INK, ORANGE, Chart, canvas, styled, wrapped
 if TYPE_CHECKING:
     from gcnlab.report.session import Session
 
-SEEN = (
-    0.2  # of the highest score drop: what counts as seen (assumption; Zhou et al. give no number)
-)
+SEEN = 0.2  # of the highest score drop (assumption: Zhou et al. give no number)
 ENLARGED = 2
+Point = tuple[int, int]  # row, column
 KS = (1, 3, 5, 7, 9, 11, 13, 15)
 
 
@@ -42,7 +40,7 @@ class View:
 
     title: str
     image: Tensor
-    point: tuple[int, int]
+    point: Point
     watched: str
     drop: Tensor
     target: np.ndarray | None = None
@@ -54,18 +52,12 @@ class View:
 
     def around_point(self, size: tuple[int, int]) -> "View":
         """The part of this (height, width) around the point."""
-        shape = self.drop.shape
-        first = [
-            min(max(p - n // 2, 0), m - n) for p, n, m in zip(self.point, size, shape, strict=True)
-        ]
-        rows, columns = (slice(f, f + n) for f, n in zip(first, size, strict=True))
-        return replace(
-            self,
-            image=self.image[:, rows, columns],
-            point=(self.point[0] - first[0], self.point[1] - first[1]),
-            drop=self.drop[rows, columns],
-            target=None if self.target is None else self.target[rows, columns],
-        )
+        sides = zip(self.point, size, self.drop.shape, strict=True)
+        top, left = (min(max(p - n // 2, 0), side - n) for p, n, side in sides)
+        part = (..., slice(top, top + size[0]), slice(left, left + size[1]))
+        point = (self.point[0] - top, self.point[1] - left)
+        target = None if self.target is None else self.target[part]
+        return View(self.title, self.image[part], point, self.watched, self.drop[part], target)
 
 
 @styled
@@ -101,10 +93,8 @@ class Networks:
     def __init__(self, session: "Session"):
         self.profile, self.store = session.profile, Store(session.out, session.data_root)
 
-    def _run(self, k: int):
-        return Variant("conv1x1" if k == 1 else "gcn", None if k == 1 else k).config(
-            self.profile, 0
-        )
+    def _run(self, k: int) -> Training:
+        return (Variant("conv1x1") if k == 1 else Variant("gcn", k)).config(self.profile, 0)
 
     def model(self, k: int) -> torch.nn.Module:
         return trained_model(self._run(k), self.store).to(pick_device())
@@ -118,7 +108,7 @@ class Networks:
         title: str,
         k: int,
         image: Tensor,
-        point: tuple[int, int],
+        point: Point,
         window: int | None = None,
         class_id: int | None = None,
         target: np.ndarray | None = None,
@@ -127,35 +117,32 @@ class Networks:
 
         ``window``: side of the hiding square in pixels. ``class_id``: whose score is watched; None:
         that of the class predicted there.
-        """
+        """  # fmt: skip
         model, spec = self.model(k), self.profile.template.data
-        default = max(1, round(receptive_fields.WINDOW * spec.side))
+        window = window or max(1, round(receptive_fields.WINDOW * spec.side))
         stride = max(1, round(receptive_fields.STRIDE * max(image.shape[1:])))  # as many windows
         predicted = predicted_class(model, image, point)
         class_id = predicted if class_id is None else class_id
-        drop = occlusion_map(model, image, point, window or default, stride, class_id, log=None)
+        drop = occlusion_map(model, image, point, window, stride, class_id, log=None)
         view = View(title, image, point, spec.class_names[class_id], drop, target)
-        notes = []
         if target is not None:
-            notes.append(f"sees {100 * np.mean(view.seen[target]):.0f} % of the object")
+            title += f"\nsees {100 * np.mean(view.seen[target]):.0f} % of the object"
         if predicted != class_id:
-            notes.append(f"predicts {spec.class_names[predicted]}")
-        return replace(view, title="\n".join([title, *notes]))
+            title += f"\npredicts {spec.class_names[predicted]}"
+        return replace(view, title=title)
 
-    def example(self) -> tuple[Tensor, tuple[int, int], int, np.ndarray]:
+    def example(self) -> tuple[Tensor, Point, int, np.ndarray]:
         """Image, point, class and object: the first of middling size that both ends get right."""
-        run = self.profile.template
+        run, fallback = self.profile.template, None
         split = data.load(run.data, "val", self.store.data_root)
         models = [self.model(k) for k in (1, 15)]
-        fallback = None
-        for item in receptive_fields.objects_to_measure(run, 10, self.store):
-            if item.size_bin != 2:
-                continue
+        objects = receptive_fields.objects_to_measure(run, 10, self.store)
+        for item in (item for item in objects if item.size_bin == 2):
             image, label, (height, width) = split[item.image]
             image, label = image[:, :height, :width], label[:height, :width].numpy()
-            objects, _ = receptive_fields.instances(run, item.image, label, self.store)
+            instances, _ = receptive_fields.instances(run, item.image, label, self.store)
             true = int(label[item.point])
-            example = image, item.point, true, objects == item.instance
+            example = image, item.point, true, instances == item.instance
             if all(predicted_class(model, image, item.point) == true for model in models):
                 return example
             fallback = fallback or example
@@ -163,46 +150,21 @@ class Networks:
             raise UserError("no validation image has an object of middling size")
         return fallback
 
-    def of_picture(
-        self, path: Path, point: tuple[int, int] | None
-    ) -> tuple[Tensor, tuple[int, int]]:
-        """A picture of the user's, scaled as the profile's images, and the point in it."""
-        picture, side = read_upright(path), self.profile.template.data.side
-        columns, rows = picture.size
-        picture, _ = resize_long_side(picture, np.zeros((rows, columns), np.uint8), side)
-        row, column = point or (rows // 2, columns // 2)
-        if not (0 <= row < rows and 0 <= column < columns):
-            raise UserError(
-                f"point {point} is not in {path}, which has {rows} rows and {columns} columns"
-            )
-        point = (row * picture.size[1] // rows, column * picture.size[0] // columns)
-        return torch.from_numpy(np.array(picture)).permute(2, 0, 1), point
 
-
-def figure3(
-    session: "Session", path: str | Path | None = None, point: tuple[int, int] | None = None
-) -> list[View]:
+def figure3(session: "Session") -> list[View]:
     """Fig. 3: the baseline on an image (A) and on it enlarged (B), and GCN on the enlarged one (C).
 
-    Args:
-        path: a picture of the user's; None: the first validation object of middling size that both
-            networks get right.
-        point: (row, column) in that picture; None: its middle. The class watched there is what the
-            baseline predicts.
+    Shown is the first validation object of middling size that both networks get right.
     """
     networks = Networks(session)
-    if path is None:
-        image, point, class_id, target = networks.example()
-    else:
-        image, point = networks.of_picture(Path(path), point)
-        class_id, target = predicted_class(networks.model(1), image, point), None
+    image, point, class_id, target = networks.example()
     large = tvf.resize(image, [ENLARGED * side for side in image.shape[1:]], antialias=True)
     large_point = tuple(ENLARGED * p + ENLARGED // 2 for p in point)
-    large_target = None if target is None else np.kron(target, np.ones((ENLARGED, ENLARGED), bool))
+    large_target = np.kron(target, np.ones((ENLARGED, ENLARGED), bool))
+    enlarged = (large, large_point, None, class_id, large_target)
     shown = [networks.view("A: 1×1 baseline", 1, image, point, None, class_id, target)]
     for k, title in ((1, "B: 1×1, image enlarged"), (15, "C: GCN 15, enlarged")):
-        view = networks.view(title, k, large, large_point, None, class_id, large_target)
-        shown.append(view.around_point(tuple(image.shape[1:])))
+        shown.append(networks.view(title, k, *enlarged).around_point(tuple(image.shape[1:])))
     return shown
 
 
@@ -211,9 +173,8 @@ def explore(session: "Session"):
     networks, spec = Networks(session), session.profile.template.data
     ks, side = networks.trained(), spec.side
     if not ks:
-        raise UserError(
-            f"no network of Table 1 is trained below {session.out}: train Table 1 first"
-        )
+        where = f"no network of Table 1 is trained below {session.out}"
+        raise UserError(f"{where}: train Table 1 first")
     if "JPY_SESSION_NAME" not in os.environ:  # there is no server to answer the controls
         image, point, class_id, target = networks.example()
         shown = [(k, f"GCN {k}" if k > 1 else "1×1") for k in (1, 7, 15) if k in ks]
@@ -228,9 +189,7 @@ def explore(session: "Session"):
         title = f"k = {k}" if k > 1 else "1×1"
         return draw([networks.view(title, k, pixels[:, :height, :width], point, window)])
 
-    def slider(value: int, low: int, high: int) -> IntSlider:
-        return IntSlider(value, low, high, continuous_update=False)
-
+    slider = partial(IntSlider, continuous_update=False)
     return interactive(
         show,
         {"manual": False, "auto_display": True},  # or Jupyter shows the controls without a picture

@@ -40,10 +40,9 @@ def generated(name: str, write: Callable[[Path], None]) -> Path:
             shutil.rmtree(work, ignore_errors=True)
     except OSError as error:
         if not folder.is_dir():
-            raise UserError(
-                f"cannot write the synthetic data to {folder} ({error.strerror}): "
-                "free some disk space or set GCNLAB_CACHE to another folder"
-            ) from None
+            problem = f"cannot write the synthetic data to {folder} ({error.strerror})"
+            remedy = "free some disk space or set GCNLAB_CACHE to another folder"
+            raise UserError(f"{problem}: {remedy}") from None
     return folder
 
 

@@ -10,9 +10,9 @@ buses too, and persons and poles nearly: what something is shows in its position
 its distance and its outline.
 """
 
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -29,11 +29,14 @@ PRESENT = (
 THINGS = ("person", "pole", "car", "car", "bus")  # drawn alike often, cars twice as often
 EXTENT = {"person": (0.42, 0.16), "pole": (0.9, 0.06), "car": (0.3, 0.55), "bus": (0.6, 0.7)}
 BLOCK = 4  # pixels: the grain of coarse labels
-CITIES = {"train": "aachen", "val": "munster", "train_extra": "augsburg", "test": "berlin"}
+# split, city, quality of the labels; its number is part of the seed
+PARTS = (
+    ("train", "aachen", "gtFine"), ("val", "munster", "gtFine"),
+    ("train_extra", "augsburg", "gtCoarse"), ("test", "berlin", None),
+)  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Sizes:
+class Sizes(NamedTuple):
     """How many images of each part."""
 
     fine: int
@@ -58,9 +61,7 @@ class _Street:
         self.label = np.zeros((self.height, self.width), np.uint8)
         self.image = np.empty((self.height, self.width, 3))
 
-    def paint(
-        self, region: np.ndarray, name: str, colour: np.ndarray, wavelength: tuple[float, float]
-    ) -> None:
+    def paint(self, region: np.ndarray, name: str, colour: np.ndarray, *wavelength: float) -> None:
         texture = waves(self.rng, max(SIZE), wavelength, 2)[: self.height, : self.width, None]
         self.label[region] = LABEL_IDS[name]
         self.image[region] = (colour + 0.1 * texture)[region]
@@ -70,7 +71,7 @@ class _Street:
 
     def sky(self) -> None:
         colour = np.array([0.55, 0.7, 0.9]) + self.rng.uniform(-0.1, 0.1)
-        self.paint(np.ones_like(self.label, bool), "sky", colour, (40, 80))
+        self.paint(np.ones_like(self.label, bool), "sky", colour, 40, 80)
 
     def skyline(self) -> None:
         """A row of houses and trees, down to the horizon."""
@@ -83,19 +84,19 @@ class _Street:
             if rng.random() < 0.3:
                 crown = top + 3 * np.sin(self.columns * rng.uniform(0.5, 1.0))
                 green = np.array([0.25, 0.4, 0.2])
-                self.paint(inside & (self.rows > crown), "vegetation", green, (2, 6))
+                self.paint(inside & (self.rows > crown), "vegetation", green, 2, 6)
             else:
                 tint = self.grey(0.35, 0.6) + np.array([0.08, 0.0, -0.05])
-                self.paint(inside & (self.rows > top), "building", tint, (4, 8))
+                self.paint(inside & (self.rows > top), "building", tint, 4, 8)
             x += w
 
     def ground(self) -> None:
         ground = self.rows > self.horizon
         depth = np.clip((self.rows - self.horizon) / (self.height - self.horizon), 1e-3, None)
         shade = self.grey(0.3, 0.5)
-        self.paint(ground, "sidewalk", shade + 0.04, (3, 9))
+        self.paint(ground, "sidewalk", shade + 0.04, 3, 9)
         half = self.width * self.rng.uniform(0.3, 0.55) * depth
-        self.paint(ground & (np.abs(self.columns - self.centre) < half), "road", shade, (8, 30))
+        self.paint(ground & (np.abs(self.columns - self.centre) < half), "road", shade, 8, 30)
 
     def thing(self, near: float, name: str) -> None:
         """A person, pole, car or bus; ``near`` is 0 at the horizon and 1 at the lower edge."""
@@ -115,7 +116,7 @@ class _Street:
         elif name == "person":  # a head on a body
             inside &= (np.abs(across) < 0.45) | ((up > 0.25) & (up < 0.75))
         colour = self.grey(0.2, 0.5) if name == "pole" else rng.uniform(0.1, 0.8, 3)
-        self.paint(inside, name, colour, (3, 10))
+        self.paint(inside, name, colour, 3, 10)
 
 
 def draw(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -140,11 +141,12 @@ def coarse(label: np.ndarray) -> np.ndarray:
     return np.where(np.kron(uniform, np.ones((BLOCK, BLOCK), bool)), label, 0).astype(np.uint8)
 
 
-def _draw_file(folder: Path, task: tuple[int, str, str | None, int]) -> None:
-    stream, split, quality, index = task
+def _draw_file(folder: Path, task: tuple[int, int]) -> None:
+    """Draw and write one image of ``(part, index)``, and its label if there is one."""
+    stream, index = task
+    split, city, quality = PARTS[stream]
     image, label = draw(np.random.default_rng([VERSION, 200 + stream, index]))
-    name = f"{CITIES[split]}_{index:06d}_000019"
-    inner = Path(split) / CITIES[split]
+    name, inner = f"{city}_{index:06d}_000019", Path(split, city)
     Image.fromarray(image).save(folder / "leftImg8bit" / inner / f"{name}_leftImg8bit.png")
     if quality:
         label = coarse(label) if quality == "gtCoarse" else label
@@ -154,21 +156,15 @@ def _draw_file(folder: Path, task: tuple[int, str, str | None, int]) -> None:
 def write(folder: Path, sizes: Sizes, processes: int | None = None) -> None:
     """Write ``cityscapes`` below ``folder``."""
     folder = folder / "cityscapes"
-    parts = {
-        "train": ("gtFine", sizes.fine),
-        "val": ("gtFine", sizes.val),
-        "train_extra": ("gtCoarse", sizes.coarse),
-        "test": (None, sizes.test),
-    }
     tasks = []
-    for stream, (split, (quality, count)) in enumerate(parts.items()):
+    for stream, ((split, city, quality), count) in enumerate(zip(PARTS, sizes, strict=True)):
         for kind in filter(None, ("leftImg8bit", quality)):
-            (folder / kind / split / CITIES[split]).mkdir(parents=True)
-        tasks += [(stream, split, quality, index) for index in range(count)]
+            (folder / kind / split / city).mkdir(parents=True)
+        tasks += [(stream, index) for index in range(count)]
     draw_all(partial(_draw_file, folder), tasks, processes)
 
 
 def root(sizes: Sizes = FULL) -> Path:
     """The folder of the drawn data, written on first use (``FULL``: 10 s of one core)."""
-    counts = "-".join(str(n) for n in (sizes.fine, sizes.val, sizes.coarse, sizes.test))
-    return generated(f"streets-v{VERSION}-{counts}", lambda folder: write(folder, sizes))
+    name = f"streets-v{VERSION}-{'-'.join(map(str, sizes))}"
+    return generated(name, lambda folder: write(folder, sizes))

@@ -6,11 +6,10 @@ Category ids have gaps, as COCO's have.
 """
 
 import json
-from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -24,8 +23,7 @@ CROWDS = 50  # one image in so many has the first of its objects marked as a cro
 CATEGORIES = {class_id: 3 * class_id + 1 for class_id in range(1, len(CLASSES))}
 
 
-@dataclass(frozen=True)
-class Sizes:
+class Sizes(NamedTuple):
     """How many images: the synthetic COCO, and the synthetic VOC test split."""
 
     coco: int
@@ -69,15 +67,9 @@ def _draw_coco(folder: Path, index: int) -> list[dict[str, Any]]:
     for number, (class_id, _) in enumerate(scene.objects, 1):
         mask = scene.instances == number
         crowd = index % CROWDS == 0 and number == 1 < len(scene.objects)
-        annotations.append(
-            {
-                "image_id": index,
-                "category_id": CATEGORIES[class_id],
-                "iscrowd": int(crowd),
-                "area": int(mask.sum()),
-                "segmentation": _run_lengths(mask) if crowd else [_polygon(mask)],
-            }
-        )
+        what = {"image_id": index, "category_id": CATEGORIES[class_id], "iscrowd": int(crowd)}
+        shape = _run_lengths(mask) if crowd else [_polygon(mask)]
+        annotations.append({**what, "area": int(mask.sum()), "segmentation": shape})
     return annotations
 
 
@@ -85,15 +77,11 @@ def _write_coco(folder: Path, count: int, processes: int | None) -> None:
     images = folder / "train2017"
     for part in (images, folder / "annotations"):
         part.mkdir(parents=True)
-    annotations = chain.from_iterable(
-        draw_all(partial(_draw_coco, images), range(count), processes)
-    )
+    drawn = chain.from_iterable(draw_all(partial(_draw_coco, images), range(count), processes))
+    size = {"width": SIDE, "height": SIDE}
     content = {
-        "images": [
-            {"id": i, "file_name": f"{i:012d}.jpg", "width": SIDE, "height": SIDE}
-            for i in range(count)
-        ],
-        "annotations": [{"id": i, **annotation} for i, annotation in enumerate(annotations)],
+        "images": [{"id": i, "file_name": f"{i:012d}.jpg", **size} for i in range(count)],
+        "annotations": [{"id": i, **annotation} for i, annotation in enumerate(drawn)],
         "categories": [{"id": i, "name": CLASSES[c]} for c, i in CATEGORIES.items()],
     }
     (folder / "annotations" / "instances_train2017.json").write_text(json.dumps(content))
@@ -114,5 +102,5 @@ def write(folder: Path, sizes: Sizes, processes: int | None = None) -> None:
 
 def root(sizes: Sizes = FULL) -> Path:
     """The folder of the drawn data, written on first use (``FULL``: 15 s of one core)."""
-    name = f"coco-v{VERSION}-{sizes.coco}-{sizes.test}"
+    name = f"coco-v{VERSION}-{'-'.join(map(str, sizes))}"
     return generated(name, lambda folder: write(folder, sizes))

@@ -23,20 +23,13 @@ MOST_COVERED = 0.4  # of an object by later ones
 
 @dataclass(frozen=True)
 class Scene:
-    """One drawn image.
+    """One drawn image of S × S pixels; ids without void, 0 = background."""
 
-    Attributes:
-        image: (S, S, 3) uint8.
-        classes, instances: (S, S) uint8 ids without void, 0 = background.
-        band: (S, S) bool, the pixels that an outline crosses.
-        objects: one ``(class, diameter in pixels)`` per object, in the order of instance ids 1, 2 …
-    """
-
-    image: np.ndarray
-    classes: np.ndarray
-    instances: np.ndarray
-    band: np.ndarray
-    objects: list[tuple[int, float]]
+    image: np.ndarray  # (S, S, 3) uint8
+    classes: np.ndarray  # (S, S) uint8
+    instances: np.ndarray  # (S, S) uint8
+    band: np.ndarray  # (S, S) bool, the pixels that an outline crosses
+    objects: list[tuple[int, float]]  # (class, diameter in pixels) of instances 1, 2 …
 
 
 def _outline_distance(

@@ -6,10 +6,11 @@ with the same JPEG library, the same bytes.
 
 import csv
 import io
-from dataclasses import dataclass
+from collections.abc import Callable
 from functools import partial
 from itertools import chain
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import scipy.io
@@ -17,7 +18,7 @@ from PIL import Image
 
 from gcnlab.data.palette import PALETTE
 from gcnlab.data.synthetic.cache import draw_all, generated
-from gcnlab.data.synthetic.drawing import CLASSES, Scene, draw, save_jpeg, write_list
+from gcnlab.data.synthetic.drawing import CLASSES, draw, save_jpeg, write_list
 from gcnlab.data.transforms import VOID
 
 VERSION = 3  # of the drawing; part of the folder's name and of every seed
@@ -27,8 +28,7 @@ STREAMS = {"train": 0, "sbd": 2, "val": 5, "imagenet/train": 3, "imagenet/val": 
 YEARS = {"train": 2007, "val": 2008, "sbd": 2009}  # in the names of images
 
 
-@dataclass(frozen=True)
-class Sizes:
+class Sizes(NamedTuple):
     """How many images: VOC train and val, SBD extra, single shapes for pre-training, its val."""
 
     train: int
@@ -40,12 +40,6 @@ class Sizes:
 
 FULL = Sizes(train=1000, extra=7000, val=2000, single_train=6000, single_val=700)
 TINY = Sizes(train=16, extra=32, val=16, single_train=56, single_val=28)
-
-
-def _save_png(array: np.ndarray, path: Path) -> None:
-    image = Image.fromarray(array)
-    image.putpalette(PALETTE)
-    image.save(path)
 
 
 def _save_mat(classes: np.ndarray, path: Path) -> None:
@@ -80,8 +74,9 @@ def _segmentation(folder: Path, task: tuple[str, int]) -> list[tuple]:
     if split != "sbd":
         save_jpeg(scene.image, voc / "JPEGImages" / f"{name}.jpg")
         for kind, ids in (("Class", scene.classes), ("Object", scene.instances)):
-            label = np.where(scene.band, VOID, ids).astype(np.uint8)
-            _save_png(label, voc / f"Segmentation{kind}" / f"{name}.png")
+            label = Image.fromarray(np.where(scene.band, VOID, ids).astype(np.uint8))
+            label.putpalette(PALETTE)
+            label.save(voc / f"Segmentation{kind}" / f"{name}.png")
     return [(name, i, CLASSES[c], f"{d:.2f}") for i, (c, d) in enumerate(scene.objects, 1)]
 
 
@@ -89,7 +84,7 @@ def _classification(folder: Path, task: tuple[str, int]) -> None:
     """Draw and write one image of a single shape."""
     split, index = task
     rng = np.random.default_rng([VERSION, STREAMS[f"imagenet/{split}"], index])
-    scene: Scene = draw(rng, 1, SINGLE_DIAMETER)
+    scene = draw(rng, 1, SINGLE_DIAMETER)
     class_folder = folder / "imagenet" / split / f"n{scene.objects[0][0]:08d}"
     class_folder.mkdir(parents=True, exist_ok=True)
     save_jpeg(scene.image, class_folder / f"{index:06d}.JPEG")
@@ -115,24 +110,23 @@ def write(folder: Path, sizes: Sizes, processes: int | None = None) -> None:
     diameter in pixels. ``processes`` as of :func:`draw_all`.
     """
     voc, sbd = _folders(folder)
-    for part in ("JPEGImages", "SegmentationClass", "SegmentationObject", "ImageSets/Segmentation"):
-        (voc / part).mkdir(parents=True)
-    for part in ("img", "cls"):
-        (sbd / part).mkdir(parents=True)
-    counts = {"train": sizes.train, "val": sizes.val, "sbd": sizes.extra}
-    tasks = [(split, i) for split, count in counts.items() for i in range(count)]
-    rows = chain.from_iterable(draw_all(partial(_segmentation, folder), tasks, processes))
+    inner = ("JPEGImages", "SegmentationClass", "SegmentationObject", "ImageSets/Segmentation")
+    for part in (*(voc / name for name in inner), sbd / "img", sbd / "cls"):
+        part.mkdir(parents=True)
+
+    def each(draw_one: Callable, **counts: int) -> list:
+        tasks = [(split, i) for split, count in counts.items() for i in range(count)]
+        return draw_all(partial(draw_one, folder), tasks, processes)
+
+    drawn = each(_segmentation, train=sizes.train, val=sizes.val, sbd=sizes.extra)
     _write_lists(folder, sizes)
-    counts = {"train": sizes.single_train, "val": sizes.single_val}
-    tasks = [(split, i) for split, count in counts.items() for i in range(count)]
-    draw_all(partial(_classification, folder), tasks, processes)
+    each(_classification, train=sizes.single_train, val=sizes.single_val)
     with open(folder / "objects.csv", "w", newline="") as file:
-        table = [("image", "instance", "class", "diameter"), *rows]
+        table = [("image", "instance", "class", "diameter"), *chain.from_iterable(drawn)]
         csv.writer(file, lineterminator="\n").writerows(table)
 
 
 def root(sizes: Sizes = FULL) -> Path:
     """The folder of the drawn data, written on first use (``FULL``: half a minute of one core)."""
-    parts = (sizes.train, sizes.extra, sizes.val, sizes.single_train, sizes.single_val)
-    name = f"shapes-v{VERSION}-{'-'.join(map(str, parts))}"
+    name = f"shapes-v{VERSION}-{'-'.join(map(str, sizes))}"
     return generated(name, lambda folder: write(folder, sizes))
