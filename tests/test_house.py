@@ -142,7 +142,8 @@ def count_code(name):
     """Lines that are neither blank nor comment nor docstring."""
     texts = set()
     for node in ast.walk(TREES[name]):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node):
+        kind = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
+        if kind and ast.get_docstring(node):
             texts |= set(range(node.body[0].lineno, node.body[0].end_lineno + 1))
     numbered = enumerate(TEXTS[name].splitlines(), 1)
     return sum(bool(t.strip()) and t.lstrip()[0] != "#" and i not in texts for i, t in numbered)

@@ -2,6 +2,7 @@
 
 import re
 from html.parser import HTMLParser
+from random import Random
 from types import SimpleNamespace
 
 import pandas as pd
@@ -31,10 +32,10 @@ class MadeSession:
         variants = [variant for variant in tables.all_variants() if not variant.m_ratio]
         configs = (variant.config(PROFILE, seed) for variant in variants for seed in range(seeds))
         runs = dict.fromkeys(link for run in configs if run for link in resources.chain(run))
-        self.out, environment = out, {"environment": ENVIRONMENT}
-        self.records = [
-            made(run, 0.5 + (i + i * i % 7) / 2000, **environment) for i, run in enumerate(runs)
-        ]
+        self.out, self.records = out, []
+        for i, run in enumerate(runs):
+            m = 0.5 + i / 2000 + Random(run.name).random() / 100
+            self.records.append(made(run, m, m - 0.1, m + 0.2, 2 - m, environment=ENVIRONMENT))
 
     def labels(self):
         return {"local": "your run (quick)"}

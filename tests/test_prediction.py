@@ -54,15 +54,14 @@ def staged(smoke, tmp_path_factory):
 @pytest.fixture
 def pictures(tmp_path):
     """Pictures of a user, of all kinds: name → file."""
-    kinds = {
-        **{"grey.png": ("L", 37, 23), "clear.png": ("RGBA", 31, 50), "dot.png": ("RGB", 1, 1)},
-        **{"palette.gif": ("P", 41, 41), "large.jpg": ("RGB", 300, 170)},
-    }
+    kinds = {"grey.png": ("L", 37, 23), "clear.png": ("RGBA", 31, 50), "dot.png": ("RGB", 1, 1),
+             "palette.gif": ("P", 41, 41), "large.jpg": ("RGB", 300, 170)}  # fmt: skip
+    paths = {name.split(".")[0]: tmp_path / "pictures" / name for name in kinds}
     (tmp_path / "pictures").mkdir()
-    for name, (mode, width, height) in kinds.items():
+    for path, (mode, width, height) in zip(paths.values(), kinds.values(), strict=True):
         pixels = np.random.default_rng(width).integers(0, 256, (height, width, 3), dtype=np.uint8)
-        Image.fromarray(pixels).convert(mode).save(tmp_path / "pictures" / name)
-    return {name.split(".")[0]: tmp_path / "pictures" / name for name in kinds}
+        Image.fromarray(pixels).convert(mode).save(path)
+    return paths
 
 
 def opened(path):

@@ -64,10 +64,10 @@ def test_files_lie_where_the_server_looks_and_hold_its_ids(kind, pattern, mode, 
         assert np.array_equal(pixels(job.folder / name)[1], expected)
 
 
-def fill(value, shape=(64, 64), palette=True):
+def fill(value, shape=(64, 64), palette=PALETTE):
     image = Image.fromarray(np.full(shape, value, np.uint8))
     if palette:
-        image.putpalette(PALETTE)
+        image.putpalette(palette)
     return image.save
 
 

@@ -165,15 +165,18 @@ def _in_processes(queue: RunQueue, store: Store, jobs: int) -> None:
     gpus = 0 if os.environ.get("GCNLAB_DEVICE") else torch.cuda.device_count()
     slots = [_Slot(number, gpus) for number in range(jobs)]
     with ThreadPoolExecutor(jobs) as threads:
+        futures = [threads.submit(slot.work_on, queue, store) for slot in slots]
         try:
-            futures = [threads.submit(slot.work_on, queue, store) for slot in slots]
             done, _ = wait(futures, return_when=FIRST_EXCEPTION)
             for ended in done:
                 ended.result()
         except BaseException:  # Ctrl-C ends the runs at work, which go on from their checkpoints
             queue.stop()
-            for slot in slots:
-                slot.terminate()
+            remaining = set(futures)
+            while remaining:  # again: a process may be starting just now
+                for slot in slots:
+                    slot.terminate()
+                _, remaining = wait(remaining, timeout=0.2)
             raise
 
 

@@ -52,12 +52,9 @@ def _learning(
     ax: Axes, family: str, group: pd.DataFrame, base: pd.DataFrame, score: str
 ) -> list[tuple]:
     """Draw one panel; returns its (last value, name, colour)."""
-    colours, ends = style.shades(style.few(group["k"].dropna())), []
-    shown = [
-        (style.INK, base),
-        *((colour, group[group["k"] == k]) for k, colour in colours.items()),
-    ]
-    for colour, variants in shown:
+    ends = []
+    for k, colour in {"base": style.INK, **style.shades(style.few(group["k"].dropna()))}.items():
+        variants = base if k == "base" else group[group["k"] == k]
         for title, rows in variants.groupby("title", sort=False):
             mean = rows.groupby("step")[score].mean()
             dash = "--" if rows["refine"].any() else "-"
