@@ -215,3 +215,13 @@ def test_a_test_servers_table_claims_no_score_of_ours(name, methods):
     published = paper.cells(tables.SPECS[name].test_server)["value"]
     assert [float(value) for value in frame.iloc[:-1, 0]] == list(published)
     assert len(published) == methods and frame.iloc[-1].item() == "not submitted"
+
+
+def test_every_judged_number_leads_to_its_records(written):
+    folder = written.path.parent / "tables"
+    text = (folder / "records.md").read_text(encoding="utf-8")
+    links = re.findall(r"\]\((\.\./runs/[^)]+)\)", text)
+    assert links and all((folder / link).is_file() for link in links)
+    verdict = verdicts.setting(written.session).verdict(2)
+    section = text.partition("## Claim 2\n")[2].partition("## Claim 3\n")[0]
+    assert verdict.effects[0].keys and all(key in section for key in verdict.effects[0].keys)

@@ -26,6 +26,7 @@ def write_tables(session: "Session", verdicts: list[Verdict], folder: Path) -> N
         + markdown(architecture()),
         "claims.md": markdown(claims.verdict_frame(verdicts)),
         "rules.md": markdown(power.table()),
+        "records.md": record_links(verdicts, session.records),
         "runs.csv": csv(runs(session.records)),
     }
     for name, spec in SPECS.items():
@@ -38,6 +39,19 @@ def write_tables(session: "Session", verdicts: list[Verdict], folder: Path) -> N
             texts[f"table{number}.md"] = f"{heading}\n\n{markdown(test_server(spec))}"
     for name, text in texts.items():
         write_atomically(text, folder / name)
+
+
+def record_links(verdicts: list[Verdict], records: list[Record]) -> str:
+    """Per claim its comparisons, each with links to the records that it was computed from."""
+    files = {record["key"]: f"{record['name']}-{record['key']}.json" for record in records}
+    lines = ["# From a number to its records", ""]
+    for verdict in verdicts:
+        lines += [f"## Claim {verdict.id}", "", f"{verdict.claim} {verdict.statement}", ""]
+        for effect in verdict.effects:
+            links = (f"[{files[key]}](../runs/{files[key]})" for key in effect.keys if key in files)
+            lines.append(f"- {effect.name}: {', '.join(links) or 'counted'}")
+        lines.append("")
+    return "\n".join(lines)
 
 
 def csv(frame: pd.DataFrame) -> str:

@@ -39,7 +39,8 @@ def values() -> dict[str, str]:
     sessions = [Session(profile.name) for profile in PROFILES.values() if profile.evidence]
     with_records = [session for session in sessions if session.study_records] or sessions[:1]
     settings = [verdicts.setting(session) for session in with_records]
-    table = markdown(verdicts.effects_table(settings))
+    link = "[{text}](results/{profile}/tables/records.md#claim-{claim})"
+    table = markdown(verdicts.effects_table(settings, link))
     texts = {"effects": table, "answer": " ".join(verdicts.answer(settings))}
     for one in settings:
         name = one.profile.name

@@ -96,16 +96,22 @@ def answer(settings: list[Setting]) -> list[str]:
     return [QUESTION, came_out if gains else "The main comparison was not run yet.", f"{rest}."]
 
 
-def effects_table(settings: list[Setting]) -> pd.DataFrame:
-    """The judged effect of every claim: published, and per setting."""
+def effects_table(settings: list[Setting], link: str = "{text}") -> pd.DataFrame:
+    """The judged effect of every claim: published, and per setting.
+
+    ``link``: how numbers are written, with the fields ``text``, ``profile`` and ``claim``.
+    """
     rows = {}
     for first in settings[0].verdicts:
-        judged = {one.title: one.verdict(first.id) for one in settings}
-        effect = next((v.effects[0] for v in judged.values() if v.effects), None)
+        judged = [(one, one.verdict(first.id)) for one in settings]
+        effect = next((v.effects[0] for _, v in judged if v.effects), None)
         published = effect and effect.published
         row = {"published": "–" if published is None else f"{signed(published)} {effect.unit}"}
-        for title, verdict in judged.items():
-            numbers = f" {effect_text(verdict.effects[0])}" if verdict.effects else ""
-            row[title] = f"{ICONS[verdict.verdict]} {word_of(verdict)}{numbers}"
+        for one, verdict in judged:
+            row[one.title] = f"{ICONS[verdict.verdict]} {word_of(verdict)}"
+            if verdict.effects:
+                text = effect_text(verdict.effects[0])
+                filled = link.format(text=text, profile=one.profile.name, claim=verdict.id)
+                row[one.title] += f" {filled}"
         rows[first.claim] = row
     return pd.DataFrame.from_dict(rows, "index").rename_axis("the paper says")
