@@ -1,5 +1,6 @@
 """Generated text in Markdown: only what stands between marks changes, and nothing is made up."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import pandas as pd
@@ -89,3 +90,10 @@ def test_every_claim_of_every_profile_can_be_quoted(monkeypatch):
     assert values["verdict.synthetic.1"] == CONTRADICTED
     assert values["tally.synthetic"] == "1 supported, 1 contradicted"
     assert "Claim 2." in values["effects"] and "Claim 1." in values["claims.synthetic"]
+
+
+def test_the_readme_is_what_the_committed_records_say(tmp_path):
+    original = Path(__file__).resolve().parents[1] / "README.md"
+    copy = tmp_path / "README.md"
+    copy.write_text(original.read_text(encoding="utf-8"), encoding="utf-8")
+    assert not readme.update(copy, readme.values()), "python -m gcnlab report --readme renews it"

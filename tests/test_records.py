@@ -7,6 +7,7 @@ from copy import deepcopy
 import pytest
 from made import SYNTHETIC, made
 
+from gcnlab.analysis.rules import rules_digest
 from gcnlab.errors import UserError
 from gcnlab.experiments import records
 from gcnlab.experiments.profiles import PROFILES
@@ -155,3 +156,13 @@ def test_the_manifest_sees_every_change(act, folder, caught):
 @pytest.mark.parametrize("profile", PROFILES)
 def test_committed_records_are_those_of_their_manifest(profile):
     assert records.check_manifest(records.COMMITTED / profile) == []
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_committed_records_carry_the_registered_rules(profile):
+    committed = [
+        record
+        for folder in records.FOLDERS
+        for record in records.read_all(records.COMMITTED, profile, folder)
+    ]
+    assert {record["environment"]["rules"] for record in committed} <= {rules_digest()}

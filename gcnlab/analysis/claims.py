@@ -8,9 +8,16 @@ import pandas as pd
 from gcnlab import paper
 from gcnlab.analysis.counted import _Counted
 from gcnlab.analysis.curves import still_rising
-from gcnlab.analysis.judging import CONTRADICTED, INCONCLUSIVE, NOT_RUN, SUPPORTED, Outcome
+from gcnlab.analysis.judging import (
+    CONTRADICTED,
+    INCONCLUSIVE,
+    NOT_ENOUGH,
+    NOT_RUN,
+    SUPPORTED,
+    Outcome,
+)
 from gcnlab.analysis.rules import RULES, Rule
-from gcnlab.analysis.scores import NotRun, RecordedScores
+from gcnlab.analysis.scores import AllDiverged, NotRun, RecordedScores
 from gcnlab.analysis.statistics import Effect
 from gcnlab.experiments.profiles import Profile
 from gcnlab.experiments.records import Record
@@ -72,7 +79,8 @@ def _verdict(
     try:
         outcome = rule.test.judge(scores)
     except NotRun as reason:
-        outcome = Outcome(NOT_RUN, str(reason))
+        word = NOT_ENOUGH if isinstance(reason, AllDiverged) else NOT_RUN
+        outcome = Outcome(word, str(reason))
     if not (profile.evidence or counted):
         outcome = Outcome(NOT_RUN, f"profile {profile.name} is never evidence")
     needed_variants = {variant for variant, _ in rule.test.needs()}

@@ -62,6 +62,11 @@ def _by_seed(frame: pd.DataFrame, value: str) -> pd.DataFrame:
     return table[[BASE, GLOBAL]].dropna()
 
 
+def _keys(scores: Scores) -> list[str]:
+    """Of the measurements of the two models that are compared."""
+    return [record["key"] for record in scores.fields if _label(record)["k"] in (BASE, GLOBAL)]
+
+
 @dataclass(frozen=True)
 class LargerField:
     """The side of GCN 15's valid field is at least ``factor`` times the baseline's, at 50 and at 95
@@ -82,6 +87,7 @@ class LargerField:
                 f"{side[5:]} % of the score drop: GCN 15 − {self.factor} × baseline",
                 beyond,
                 unit="px",
+                keys=_keys(scores),
             )
             words.append(direction(effect))
             effects.append(effect)
@@ -108,7 +114,9 @@ class CoversLargeObjects:
         )
         base, gcn = covered.mean()
         effect = effect_of(
-            "large objects covered, GCN 15 − baseline", covered[GLOBAL] - covered[BASE]
+            "large objects covered, GCN 15 − baseline",
+            covered[GLOBAL] - covered[BASE],
+            keys=_keys(scores),
         )
         objects = len(large) // max(1, large.groupby(["k", "seed"]).ngroups)
         statement = f"{objects} objects: {base:.0f} % → {gcn:.0f} % covered, {text(effect)}"

@@ -23,6 +23,10 @@ class NotRun(Exception):
     """What a claim needs is missing, and why."""
 
 
+class AllDiverged(NotRun):
+    """A variant was run, and no run of it can be counted."""
+
+
 class Scores:
     """``by_seed(variant, metric)`` → seed → score in percent.
 
@@ -44,11 +48,11 @@ class Scores:
         """One score per seed that did not diverge; :class:`NotRun` if there is none."""
         scores = self._values.get((variant, name))
         if not scores:
-            raise NotRun(f"{describe(variant)} {self._why_missing(variant)}")
+            raise self._missing(variant)
         return scores
 
-    def _why_missing(self, variant: Variant) -> str:
-        return "was not run"
+    def _missing(self, variant: Variant) -> NotRun:
+        return NotRun(f"{describe(variant)} was not run")
 
     def difference(self, better: Variant, worse: Variant, name: str = "miou") -> np.ndarray:
         """``better`` − ``worse`` in points for every seed that both have."""
@@ -107,8 +111,10 @@ class RecordedScores(Scores):
     def exists(self, variant: Variant) -> bool:
         return variant.config(self.profile, 0) is not None
 
-    def _why_missing(self, variant: Variant) -> str:
-        return "diverged in every run" if self.diverged.get(variant) else "was not run"
+    def _missing(self, variant: Variant) -> NotRun:
+        if runs := self.diverged.get(variant):
+            return AllDiverged(f"{describe(variant)} diverged in all of {runs} runs")
+        return super()._missing(variant)
 
     def error_metric(self, name: str) -> str:
         """Few classes make hardly a top-5 error: there the top-1 error judges."""

@@ -3,13 +3,12 @@
 A fifth of the training images is held out (``DataSpec.holdout``). On it the question is first
 whether a setting can show the paper's mechanism at all, then how long training must be:
 
-- **Backbone.** Candidates differ in the receptive field of C5. Wanted is the widest field with
-which the
-  trained baseline still sees small objects whole and large ones not (section 3.1): by theory, wider
-  than the median object and narrower than the largest quarter. Which claim comes out plays no part.
+- **Backbone.** Candidates differ in the receptive field of C5. Wanted is the widest with which the
+  trained baseline still sees small objects whole and large ones not (section 3.1): by theory,
+  wider than the median object and narrower than the largest quarter. Which claim comes out plays
+  no part.
 - **Steps.** The shortest schedule for which doubling adds less than ``LEAST_GAIN`` points to every
-one of
-  ``VARIANTS``, mean of ``SEEDS``.
+  one of ``VARIANTS``, mean of ``SEEDS``.
 """
 
 from collections.abc import Sequence
@@ -25,7 +24,7 @@ from gcnlab.experiments.variants import Variant
 LEAST_GAIN = 1.5  # points of mIoU that doubling the steps must add to be worth it
 SEEDS = (0, 1)
 VARIANTS = (Variant("conv1x1"), *(Variant("gcn", k) for k in (3, 9, 15)), Variant("conv", 9))
-STEPS = {"synthetic": (1500, 3000, 6000), "photos": (750, 1500, 3000), "smoke": (2, 4)}
+STEPS = {"synthetic": (2400, 4800, 9600), "photos": (750, 1500, 3000), "smoke": (2, 4)}
 BACKBONES = ("bottleneck19", "bottleneck27", "bottleneck35", "small")
 
 
@@ -71,16 +70,9 @@ def scores(profile: Profile, store: Store, runs: Sequence[Training]) -> pd.DataF
         if record is None or record.get("diverged"):
             continue
         title = Variant(run.head, run.k).title
-        metrics = {name: 100 * record["metrics"][name] for name in ("miou", "training_miou")}
-        rows.append(
-            {
-                "backbone": run.backbone,
-                "variant": title,
-                "steps": run.schedule.steps,
-                "seed": run.seed,
-            }
-            | metrics
-        )
+        what = (run.backbone, title, run.schedule.steps, run.seed)
+        metrics = (record["metrics"][name] for name in ("miou", "training_miou"))
+        rows.append((*what, *(float("nan") if value is None else 100 * value for value in metrics)))
     columns = ["backbone", "variant", "steps", "seed", "miou", "training_miou"]
     return pd.DataFrame(rows, columns=columns)
 

@@ -26,7 +26,7 @@ class Protocol:
         name: prefix of the runs' labels.
         template: the training that the stages share; head, k, refine, seed, data and schedule are
             filled in.
-        k: of the GCN: as large as the top map of a training image (15 for 512 pixels, 25 for 800).
+        k: of the GCN: as large as the C5 of a training image (15 for 512 pixels, 25 for 800).
         multi_scale: how images are looked at in the MS row; the stages have the template's.
     """
 

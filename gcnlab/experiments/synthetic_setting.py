@@ -91,7 +91,7 @@ def _protocols(template: Training, setting: Setting) -> dict[str, Protocol]:
         DataSpec(setting.data, side=SIDE),
         DataSpec(f"voc-alone:{setting.data}", side=SIDE),
     )
-    # 1/16 of Cityscapes in width and height: crops of 52 of 64×128 pixels, a top map of 13×13
+    # 1/16 of Cityscapes in width and height: crops of 52 of 64×128 pixels, a C5 of 13×13
     streets = setting.data.replace("shapes", "streets")
     classes = tuple(map(CITY_CLASSES.index, PRESENT))
     street = [

@@ -8,7 +8,9 @@ import pandas as pd
 from gcnlab import paper
 from gcnlab.analysis import claims, costs, power
 from gcnlab.analysis.claims import Verdict
+from gcnlab.analysis.rules import rule_for
 from gcnlab.analysis.selection import metric
+from gcnlab.analysis.statistics import Effect
 from gcnlab.analysis.tables import SPECS, TableSpec
 from gcnlab.experiments.records import Record, write_atomically
 from gcnlab.experiments.variants import BACKBONES
@@ -42,16 +44,24 @@ def write_tables(session: "Session", verdicts: list[Verdict], folder: Path) -> N
 
 
 def record_links(verdicts: list[Verdict], records: list[Record]) -> str:
-    """Per claim its comparisons, each with links to the records that it was computed from."""
+    """Per claim its comparisons, each with its intervals and links to the records behind it."""
     files = {record["key"]: f"{record['name']}-{record['key']}.json" for record in records}
-    lines = ["# From a number to its records", ""]
+    lines = ["# From a number to its records", "", "Intervals of 95 %: within seeds; unpaired "
+             "(Welch); over resampled validation images.", ""]  # fmt: skip
     for verdict in verdicts:
         lines += [f"## Claim {verdict.id}", "", f"{verdict.claim} {verdict.statement}", ""]
+        folder = "runs" if rule_for(verdict.id).test.needs() else "fields"
         for effect in verdict.effects:
-            links = (f"[{files[key]}](../runs/{files[key]})" for key in effect.keys if key in files)
-            lines.append(f"- {effect.name}: {', '.join(links) or 'counted'}")
+            links = (f"[{files[key]}](../{folder}/{files[key]})" for key in effect.keys)
+            bounds = [f"[{low:.2f}, {high:.2f}]" for low, high in _intervals(effect)]
+            lines.append(f"- {effect.name} {'; '.join(bounds)}: {', '.join(links)}")
         lines.append("")
     return "\n".join(lines)
+
+
+def _intervals(effect: Effect) -> list[tuple[float, float]]:
+    bounds = [(effect.low, effect.high), effect.welch, (effect.boot_low, effect.boot_high)]
+    return [pair for pair in bounds if pair and pair[0] is not None and pair[0] == pair[0]]
 
 
 def csv(frame: pd.DataFrame) -> str:

@@ -58,10 +58,10 @@ def setting(session: "Session") -> Setting:
 
 
 def others(session: "Session") -> list[Setting]:
-    """The other profiles whose converged networks are evidence and have committed records."""
+    """The other profiles that are evidence and have committed records."""
     from gcnlab.report.session import Session
 
-    names = [p.name for p in PROFILES.values() if p.evidence and p.converged]
+    names = [profile.name for profile in PROFILES.values() if profile.evidence]
     sessions = [Session(name) for name in names if name != session.profile.name]
     return [setting(other) for other in sessions if other.records]
 
