@@ -59,11 +59,3 @@ def still_rising(profile: Profile, records: Sequence[Record], variants: Iterable
         if rises and sum(rises) / len(rises) > STILL_RISING:
             return True
     return False
-
-
-def steps_to(curves: pd.DataFrame, miou: float) -> pd.Series:
-    """Mean over seeds of the first step at which each variant reaches ``miou``; nan if a seed never
-    does."""
-    reached = curves[curves["miou"] >= miou].groupby(["title", "seed"])["step"].min()
-    whole = curves.groupby(["title", "seed"]).size().index
-    return reached.reindex(whole).groupby("title").mean(numeric_only=True)

@@ -19,8 +19,8 @@ def act(options: argparse.Namespace) -> None:
     tables = [table for path in chosen for table in notebooks.trained_tables(path)]
     _train(session, tables)
     data_root = None if session.data_root is None else str(session.data_root)
-    parameters = {"profile": session.profile.name, "seeds": options.seeds, "jobs": session.jobs}
-    parameters |= {"data_root": data_root, "out": str(session.out)}
+    parameters = {"profile": session.profile.name, "train": True, "seeds": options.seeds}
+    parameters |= {"jobs": session.jobs, "data_root": data_root, "out": str(session.out)}
     folder = session.out / session.profile.name
     for number, notebook in enumerate(chosen, 1):
         say(f"== notebook {number} of {len(chosen)}: {notebook.name}")

@@ -7,13 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import jinja2
+import pandas as pd
 
 from gcnlab import __version__, paper
 from gcnlab.analysis import dense_kernel, mechanism, power
 from gcnlab.analysis.claims import Verdict
 from gcnlab.analysis.judging import NOT_RUN
+from gcnlab.analysis.scores import NotRun
 from gcnlab.analysis.tables import SPECS, TableSpec
-from gcnlab.experiments.records import write_atomically
+from gcnlab.experiments.records import Record, write_atomically
 from gcnlab.report import charts, exports, fields, images, learning, views
 from gcnlab.report import verdicts as judged
 from gcnlab.report.agreement import agreement
@@ -159,9 +161,20 @@ def _fields(session: "Session", verdicts: list[Verdict]) -> Section:
         sides, sizes = mechanism.field_frame(measured), mechanism.size_frame(measured)
         section.charts = [fields.field_over_k(sides, label), fields.field_by_size(sides, label),
                           fields.gain_by_size(sizes, label)]  # fmt: skip
+        section.tables.append(("Is the gain larger on larger objects?", _size_table(measured)))
     if _may_show(session, "1"):
         section.charts.append(views.draw(views.figure3(session)))
     return section
+
+
+def _size_table(measured: list[Record]) -> Table:
+    """What the paper's explanation predicts; no claim of its own, so it has no registered rule."""
+    try:
+        outcome = mechanism.gain_grows_with_size(measured)
+        row = {"verdict": outcome.verdict, "statement": outcome.statement, "n": outcome.n}
+    except NotRun as reason:
+        row = {"verdict": NOT_RUN, "statement": str(reason), "n": 0}
+    return of_frame(pd.DataFrame([row], index=pd.Index(["GCN 15 − 1×1"], name="gain")))
 
 
 def _beyond_the_paper(session: "Session") -> Iterator[Section]:
