@@ -328,7 +328,8 @@ def test_notebooks_are_executed_in_order_with_all_parameters(call, places, monke
     assert trained == [tables.table_configs(["1", "2"], profiles.get("smoke"), [0, 1])]
     *executed, last = done
     assert [path.name[:2] for path, *_ in executed] == ["01", "02"] and last == "report"
-    given = {"profile": "smoke", "seeds": 2, "jobs": 1, "data_root": None, "out": str(out)}
+    given = {"profile": "smoke", "train": True, "seeds": 2, "jobs": 1, "data_root": None}
+    given["out"] = str(out)
     assert [what for _, *what in executed] == [[out / "smoke" / "notebooks", given]] * 2
     assert printed.splitlines()[0] == "== notebook 1 of 2: 01_kernel_size.ipynb"
     assert "never evidence" in printed and re.search(r"claim 14: supported +GCN needs", printed)
