@@ -1,4 +1,8 @@
-"""The setting on photographs: VOC 2012 + SBD at 256 pixels, COCO and CamVid, on a CPU's budget."""
+"""The setting on photographs: VOC 2012 + SBD at 256 pixels, COCO and CamVid, on a CPU's budget.
+
+Tables 1–5 train 3,000 steps, eight epochs: in prototypes on other seeds, doubling 750 steps to
+1,500 still added 2.7 points to the 1×1 baseline and 6.6 to GCN 15.
+"""
 
 from dataclasses import replace
 
@@ -26,7 +30,7 @@ TEMPLATE = Training(
     # background, cat, cow, dog, horse, person, sheep: the classes that the subset covers
     DataSpec("voc", side=SIDE, long_side=SIDE, classes=(0, 8, 10, 12, 13, 15, 17)),
     "squeezenet1_1",
-    _schedule(1500, warmup=30, evaluations=20),
+    _schedule(3000, warmup=30, evaluations=20),
     "conv1x1",
     start="weights/squeezenet1_1_imagenet.npz",
     normalization="caffe",
