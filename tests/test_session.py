@@ -6,6 +6,8 @@ import pytest
 
 from gcnlab.errors import UserError
 from gcnlab.experiments import records
+from gcnlab.experiments.scheduler import plan
+from gcnlab.experiments.store import Store
 from gcnlab.report import session as room
 from gcnlab.report.session import Session
 
@@ -55,6 +57,21 @@ def test_a_record_of_other_code_is_stale(smoke, tmp_path):
     records.write(record, records.path_of(tmp_path, "smoke", "runs", record["name"], key))
     session = Session("smoke", out=tmp_path)
     assert session.records == [] and session.stale() == [run.name]
+
+
+def test_runs_begin_with_the_pre_trainings_of_the_committed_study(smoke, tmp_path, monkeypatch):
+    monkeypatch.setattr(room, "COMMITTED", smoke.out)
+    session, start = Session("smoke", out=tmp_path / "out"), smoke.runs[0].start
+    session.adopt_pretraining(smoke.runs)
+    store = session.store
+    assert plan(smoke.runs, store) == smoke.runs  # nothing is left to pre-train
+    for path in (Store.output, Store.record_path):
+        assert path(store, start).read_bytes() == path(smoke.store, start).read_bytes()
+    assert {path.name for path in session.out.rglob("*.*")} == {
+        store.output(start).name, store.record_path(start).name
+    }  # fmt: skip
+    store.output(start).unlink()  # as after a kill between the two
+    assert store.adopt(start, smoke.out) and not store.adopt(start, smoke.out)
 
 
 def test_tables_show_the_users_run_and_what_was_not_run(session):

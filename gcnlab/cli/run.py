@@ -4,7 +4,7 @@ import argparse
 
 from gcnlab.analysis import dense_kernel
 from gcnlab.cli.ending import DONE, FAILED, tell
-from gcnlab.cli.names import ABLATIONS, FIELDS, PILOT, TABLES
+from gcnlab.cli.names import ABLATIONS, FIELDS, PILOT, PRETRAINING, TABLES
 from gcnlab.cli.showing import open_session, progress, say, tables_text
 from gcnlab.errors import UserError
 from gcnlab.experiments import pilot, receptive_fields, scheduler
@@ -16,6 +16,8 @@ def act(options: argparse.Namespace) -> int:
     session = open_session(options)
     names = list(dict.fromkeys(options.tables)) or list(TABLES)
     runs, store = _configs(names, session), session.store
+    if PRETRAINING not in names:  # who asks for it by name wants it trained
+        session.adopt_pretraining(runs)
     cluster = None if options.cluster is None else dict(options.cluster)
     failures = scheduler.run_all(runs, store, session.jobs, progress(runs, store), cluster)
     for failure in failures:

@@ -115,6 +115,21 @@ class Store:
             return False
         return not with_output or isinstance(run, CrfEvaluation) or self.output(run).exists()
 
+    def adopt(self, run: PreTraining, study: Path) -> bool:
+        """Copy the pre-training ``run`` from the committed ``study``; False if that has not got it,
+        or it is here already."""
+        other = Store(study, self.data_root)
+        if self.is_complete(run, with_output=True) or not other.is_complete(run, with_output=True):
+            return False
+        # the record last: it says that the run is complete
+        for source, target in ((other.output(run), self.output(run)),
+                               (other.record_path(run), self.record_path(run))):  # fmt: skip
+            target.parent.mkdir(parents=True, exist_ok=True)
+            work = target.with_name(f".{target.name}.part")
+            work.write_bytes(source.read_bytes())
+            work.replace(target)
+        return True
+
     def checkpoint(self, run: Run) -> Path:
         """Where an unfinished training keeps its state; ``UserError`` if its start is not
         finished."""

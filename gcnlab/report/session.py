@@ -18,7 +18,7 @@ from gcnlab.evaluation.inference import predict
 from gcnlab.experiments import profiles, receptive_fields, records, resources, scheduler
 from gcnlab.experiments.ablations import ABLATIONS
 from gcnlab.experiments.building import trained_model
-from gcnlab.experiments.config import Run, Training
+from gcnlab.experiments.config import PreTraining, Run, Training
 from gcnlab.experiments.environment import pick_device
 from gcnlab.experiments.measuring import inference_context
 from gcnlab.experiments.records import COMMITTED, LOCAL, Record
@@ -82,8 +82,19 @@ class Session:
         for run, reason in left_out.items():
             print(f"{run.name} is left out: {reason}")
         runs = [run for run in runs if run not in left_out]
+        self.adopt_pretraining(runs)
         if failures := scheduler.run_all(runs, self.store, self.jobs):
             raise RuntimeError("; ".join(failures))
+
+    def adopt_pretraining(self, runs: Sequence[Run]) -> None:
+        """Copy what ``runs`` start from, where the committed study has its weights, and say so."""
+        if not self.own:
+            return
+        for link in dict.fromkeys(link for run in runs for link in resources.chain(run)):
+            if isinstance(link, PreTraining):
+                resources.check_writable(self.out)
+                if self.store.adopt(link, COMMITTED):
+                    print(f"{link.name}: weights and record of the committed study", flush=True)
 
     def measure(self) -> list[Record]:
         """Receptive fields of the trained baselines and some GCNs, for all seeds."""
