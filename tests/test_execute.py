@@ -190,11 +190,13 @@ def test_the_record_is_written_last(tmp_path, monkeypatch):
 
 
 def test_a_diverged_run_is_recorded_as_such(tmp_path):
-    wild = Schedule(4, 8, "sgd", lr=1e30, evaluations=2)
+    wild = Schedule(4, 8, "sgd", lr=1e30, warmup=0, evaluations=4)
     run, store = replace(ALONE, schedule=wild), Store(tmp_path)
     record = execute(run, store, silent)
     assert "lower the learning rate" in record["diverged"] and record["weights"] is None
-    assert (record["metrics"], record["history"]) == ({}, []) and scheduler.plan([run], store) == []
+    assert record["metrics"] == {} and scheduler.plan([run], store) == []
+    # what it learned before: the loss of the first step is that of the untrained network
+    assert [point["step"] for point in record["history"]] == [1]
     with pytest.raises(Exception, match="diverged|no weights"):
         trained_model(run, store)
 

@@ -10,12 +10,12 @@ from gcnlab.analysis import power, rules
 from gcnlab.analysis.comparisons import Better
 from gcnlab.analysis.power import FALSE_ALARMS, LEAST_POWER, registered, simulate
 from gcnlab.analysis.rules import RULES, Rule, rule_for, rules_digest
-from gcnlab.analysis.scores import published_scores
 from gcnlab.analysis.tables import all_variants
 from gcnlab.experiments.profiles import get
 from gcnlab.experiments.variants import Variant
 
 ROUNDS = 150
+SLOW = (13, 21)  # simulated object by object
 SIMULATED = [rule.claim for rule in RULES if simulate(rule, rounds=1)]
 
 
@@ -56,12 +56,11 @@ def test_no_change_of_a_rule_leaves_the_digest(change, monkeypatch):
     assert rules_digest() != before
 
 
-def test_what_is_simulated_is_what_the_paper_has_numbers_for():
-    known = published_scores()
+def test_all_but_what_is_counted_is_simulated():
+    counted = {rule.claim for rule in RULES if rule.test.__module__.endswith("counted")}
+    assert set(SIMULATED) == {rule.claim for rule in RULES} - counted
     for rule in RULES:
-        needs = rule.test.needs()
-        assert (rule.claim in SIMULATED) == bool(needs and all(need in known for need in needs))
-        assert (registered()["claims"][str(rule.claim)] is None) == (rule.claim not in SIMULATED)
+        assert (registered()["claims"][str(rule.claim)] is None) == (rule.claim in counted)
 
 
 @pytest.mark.parametrize("claim", SIMULATED)
@@ -78,9 +77,10 @@ def test_no_rule_is_a_bad_rule(claim):
 
 @pytest.mark.parametrize("claim", SIMULATED)
 def test_simulating_again_agrees_with_what_was_registered(claim):
-    again = simulate(rule_for(claim), ROUNDS, seed=1)
+    rounds = ROUNDS // 5 if claim in SLOW else ROUNDS
+    again = simulate(rule_for(claim), rounds, seed=1)
     for name, share in registered()["claims"][str(claim)].items():
-        assert again[name] == pytest.approx(share, abs=2.5 * tolerance(share, ROUNDS)), name
+        assert again[name] == pytest.approx(share, abs=2.5 * tolerance(share, rounds)), name
 
 
 def test_a_bad_rule_would_be_seen():
@@ -93,6 +93,4 @@ def test_a_bad_rule_would_be_seen():
 
 def test_the_assumed_spread_is_registered_too():
     assert registered()["spread"] == power.SPREAD
-    assert {name for rule in RULES for _, name in rule.test.needs()} - set(power.SPREAD) == {
-        "training_loss"
-    }
+    assert {name for rule in RULES for _, name in rule.test.needs()} == set(power.SPREAD)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from gcnlab import paper
-from gcnlab.analysis.counted import _Counted
+from gcnlab.analysis.counted import Counted
 from gcnlab.analysis.curves import still_rising
 from gcnlab.analysis.judging import (
     CONTRADICTED,
@@ -75,7 +75,7 @@ def judge(
 def _verdict(
     rule: Rule, claim: dict, scores: RecordedScores, profile: Profile, records: Sequence[Record]
 ) -> Verdict:
-    counted = isinstance(rule.test, _Counted)
+    counted = isinstance(rule.test, Counted)
     try:
         outcome = rule.test.judge(scores)
     except NotRun as reason:

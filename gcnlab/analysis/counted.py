@@ -7,7 +7,7 @@ from gcnlab.analysis.judging import CONTRADICTED, SUPPORTED, Need, Outcome
 from gcnlab.analysis.scores import Scores
 
 
-class _Counted:
+class Counted:
     """A rule that needs no run."""
 
     def needs(self) -> list[Need]:
@@ -19,7 +19,7 @@ def _word(holds: bool) -> str:
 
 
 @dataclass(frozen=True)
-class FewerParameters(_Counted):
+class FewerParameters(Counted):
     """At size ``k`` GCN has fewer weights than the trivial convolution and the thinnest stack."""
 
     k: int = 7
@@ -35,7 +35,7 @@ class FewerParameters(_Counted):
 
 
 @dataclass(frozen=True)
-class SimilarCost(_Counted):
+class SimilarCost(Counted):
     """ResNet50-GCN's parameters and multiply-adds are within ``limit`` of ResNet50's."""
 
     limit: float
@@ -52,7 +52,7 @@ class SimilarCost(_Counted):
 
 
 @dataclass(frozen=True)
-class LinearCost(_Counted):
+class LinearCost(Counted):
     """GCN costs 2/k of a dense k×k convolution, within ``limit`` of that ratio."""
 
     ks: tuple[int, ...] = (7, 15, 25)

@@ -25,11 +25,10 @@ def _label(record: Record) -> dict[str, object]:
 def field_frame(records: Sequence[Record]) -> pd.DataFrame:
     """One row per measured object: name, k (1 for the baseline), seed, bin, size, sides,
     theoretical."""
-    rows = [
-        _label(record) | {"theoretical": record["theoretical"]} | entry
-        for record in records
-        for entry in record["objects"]
-    ]
+    rows = []
+    for record in records:
+        common = _label(record) | {"theoretical": record["theoretical"]}
+        rows += [common | entry for entry in record["objects"]]
     columns = ["name", "k", "seed", "theoretical", "image", "instance", "bin", "size", *SIDES]
     return pd.DataFrame(rows, columns=columns)
 

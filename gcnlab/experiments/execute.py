@@ -100,7 +100,8 @@ def _train(run: PreTraining | Training, store: Store, log: Log, scores: Callable
     try:
         progress = train(step, batches, curve_score(run, store), store.checkpoint(run), log=log)
     except Diverged as error:
-        return {"weights": None, "history": [], "metrics": {}, "counts": {}, "diverged": str(error)}
+        what = {"history": error.history, "diverged": str(error)}
+        return {"weights": None, "metrics": {}, "counts": {}, **what}
     save_atomically(step.model.state_dict(), store.output(run))
     return {
         "weights": weights_digest(step.model.state_dict()),

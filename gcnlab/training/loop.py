@@ -20,7 +20,11 @@ from gcnlab.training.step import Step
 
 
 class Diverged(RuntimeError):
-    """The loss is no longer a finite number."""
+    """The loss is no longer a finite number; ``history`` is what :func:`train` had so far."""
+
+    def __init__(self, message: str, history: list[dict[str, Any]]):
+        super().__init__(message)
+        self.history = history
 
 
 def train(
@@ -58,15 +62,15 @@ def train(
         total += loss
         due = step.iteration in evaluate_after
         if due or clock.report_due():
-            log(clock.line(_finite(loss, step.iteration)))
+            log(clock.line(_finite(loss, step.iteration, progress)))
         if due:
-            _finite(total, step.iteration)
+            _finite(total, step.iteration, progress)
             progress["history"].append(_history_entry(step, float(total), progress["history"]))
             total.zero_()
             if evaluate is not None:
                 progress["history"][-1] |= evaluate(step.model)
         if checkpoint is not None and (due or clock.save_due()):
-            _finite(loss, step.iteration)
+            _finite(loss, step.iteration, progress)
             progress |= {"seconds": clock.seconds(), "loss": float(total)}
             state = {"step": step.state_dict(), "progress": progress}
             clock.saved(lambda state=state: save_atomically(state, checkpoint))
@@ -110,10 +114,11 @@ class _Clock:
             self._pause = max(self._least_pause, 20 * (self._saved - begun))
 
 
-def _finite(loss: Tensor, done: int) -> float:
+def _finite(loss: Tensor, done: int, progress: dict[str, Any]) -> float:
     value = float(loss)
     if not math.isfinite(value):
-        raise Diverged(f"the loss is {value} after {done} steps: lower the learning rate")
+        message = f"the loss is {value} after {done} steps: lower the learning rate"
+        raise Diverged(message, progress["history"])
     return value
 
 
