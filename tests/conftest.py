@@ -83,3 +83,7 @@ def layout(tmp_path_factory):
     folder = tmp_path_factory.mktemp("layout") / "data"
     voc.write(folder, voc.Sizes(train=4, extra=5, val=3, single_train=30, single_val=2))
     return folder
+
+
+def pytest_addoption(parser):
+    parser.addoption("--kills", type=int, default=8, help="of a study, see tests/test_kills.py")

@@ -133,6 +133,21 @@ def interrupted_work(run, store):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_full_disk_ends_all_runs(jobs, tmp_path, monkeypatch):
+    monkeypatch.setattr(scheduler, "execute", on_a_full_disk)
+    monkeypatch.setattr(scheduler, "_work", on_a_full_disk)
+    with pytest.raises(OSError, match="run.pt"):
+        run_all([replace(ALONE, seed=s) for s in range(3)], Store(tmp_path), jobs, silent)
+    assert len(list(tmp_path.glob("gcn*"))) <= jobs
+
+
+def on_a_full_disk(run, store, _=None):
+    (store.out / run.name).touch()
+    raise OSError(28, "No space left on device (it needs 3 MB)", "run.pt")
+
+
+@pytest.mark.slow
 def test_a_cluster_gets_every_run_as_a_job(smoke, tmp_path, monkeypatch):
     """submitit's local executor computes the same bytes."""
     pytest.importorskip("submitit")

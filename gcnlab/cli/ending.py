@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import ModuleType
 
+from gcnlab import files
 from gcnlab.errors import UserError
 from gcnlab.report.notebooks import NotebookFailed
 
@@ -72,7 +73,10 @@ def exit_code(load: Callable[[], ModuleType], options: argparse.Namespace) -> in
         return _told(FAILED, f"ended because nobody reads its output any more: {options.kept}")
     except OSError as error:
         reason = f"{error.filename or 'a file'}: {error.strerror or error}"
-        return _told(BAD_INPUT, f"{reason}: check the disk and the folders of the command")
+        remedy = "check the disk and the folders of the command"
+        if files.is_full(error):
+            remedy = f"free some space; {options.kept or 'then give the same command again'}"
+        return _told(BAD_INPUT, f"{reason}: {remedy}")
 
 
 def _told(code: int, text: str) -> int:

@@ -4,9 +4,9 @@ import argparse
 import json
 from textwrap import fill
 
-from gcnlab import paper
+from gcnlab import files, paper
 from gcnlab.analysis import power
-from gcnlab.experiments.records import COMMITTED, write_atomically
+from gcnlab.experiments.records import COMMITTED
 
 
 def act(options: argparse.Namespace) -> None:
@@ -29,5 +29,5 @@ def _simulate() -> None:
     if not (checkout / "pyproject.toml").is_file():  # installed: its files are not the user's
         return print(text)
     path = checkout / "gcnlab" / "analysis" / "registered.json"
-    write_atomically(f"{text}\n", path)
+    files.write(f"{text}\n", path)
     print(path)

@@ -1,5 +1,6 @@
 """A finished run on pictures of one's own."""
 
+import io
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
+from gcnlab import files
 from gcnlab.data import DataSpec
 from gcnlab.data.palette import COLORS, PALETTE
 from gcnlab.data.readers import read_image, read_upright
@@ -124,7 +126,14 @@ def write_class_ids(classes: np.ndarray, path: Path) -> None:
     image = Image.fromarray(classes)
     if classes.dtype == np.uint8:
         image.putpalette(PALETTE)
-    image.save(path)
+    write_png(image, path)
+
+
+def write_png(image: Image.Image, path: Path) -> None:
+    """Write ``image`` so that ``path`` is whole or not there."""
+    content = io.BytesIO()
+    image.save(content, "png")
+    files.write(content.getbuffer(), path)
 
 
 def outputs(pictures: list[Path], out: Path) -> list[Path]:
@@ -162,7 +171,8 @@ def predict(pictures: list[Path], predictor: Predictor, out: Path) -> Iterator[s
         write_class_ids(classes, out / f"{path.stem}.png")
         shade = np.where((classes > 0)[..., None] | (class_names[0] != "background"), 0.5, 0.0)
         overlay = np.array(image) * (1 - shade) + COLORS[classes & 255] * shade
-        Image.fromarray(overlay.round().astype(np.uint8)).save(out / f"{path.stem}_overlay.png")
+        shown = Image.fromarray(overlay.round().astype(np.uint8))
+        write_png(shown, out / f"{path.stem}_overlay.png")
         ids, pixels = np.unique(classes, return_counts=True)
         shares = sorted(zip(pixels / classes.size, ids, strict=True), reverse=True)
         yield f"{path}: " + ", ".join(f"{class_names[i]} {100 * s:.1f} %" for s, i in shares)

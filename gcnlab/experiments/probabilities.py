@@ -1,7 +1,6 @@
 """Runs that train nothing: test-time augmentation, and a CRF on the probabilities that it keeps."""
 
 import dataclasses
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from gcnlab import data
+from gcnlab import data, files
 from gcnlab.evaluation.crf import Pairwise, dense_crf
 from gcnlab.evaluation.inference import probabilities, score_predictions
 from gcnlab.experiments.building import trained_model
@@ -32,15 +31,10 @@ Pairs = Iterator[tuple[np.ndarray, np.ndarray]]
 def evaluate(run: Evaluation, store: Store, log: Callable[[str], None]) -> dict[str, Any]:
     """Measure a trained model with ``run.test_time``; keep its probabilities on val and tuning
     images."""
-    folder = store.output(run)
-    work = folder.with_name(f".writing-{folder.name}")
-    shutil.rmtree(
-        work, ignore_errors=True
-    )  # of a process that was killed; the lock keeps others away
     total = len(data.samples(run.data, "val", store.data_root))
     scales = ", ".join(f"{scale:g}" for scale in run.test_time.scales)
     log(f"{run.name}: {total} images at scales {scales}")
-    try:
+    with files.whole_folder(store.output(run)) as work:  # others are kept away by the run's lock
         scored = score_predictions(
             _predicted(run, store, "val", list(range(total)), work),
             len(run.data.class_names),
@@ -48,10 +42,6 @@ def evaluate(run: Evaluation, store: Store, log: Callable[[str], None]) -> dict[
         )
         for _ in _predicted(run, store, "train", _tuning_images(run, store), work):
             pass
-        shutil.rmtree(folder, ignore_errors=True)
-        work.rename(folder)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
     return {"weights": None, "history": [], **from_counts(scored, run.training)}
 
 

@@ -5,18 +5,14 @@ receptive fields that were measured of it. A file is whole or not there; its pre
 that a run is complete.
 """
 
-import fcntl
 import hashlib
 import json
 import math
-import os
-import platform
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from gcnlab import files
 from gcnlab.errors import UserError
 
 FORMAT = 2
@@ -48,18 +44,7 @@ def path_of(out: Path, profile: str, folder: str, name: str, key: str) -> Path:
 
 def write(record: Record, path: Path) -> None:
     """Write ``record`` atomically; undefined numbers (nan) become null."""
-    write_atomically(json.dumps(_without_nan(record), indent=1, ensure_ascii=False) + "\n", path)
-
-
-def write_atomically(text: str, path: Path) -> None:
-    """Write ``text`` so that ``path`` is always a whole file, the old one or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    work = path.with_name(f"{path.name}.{platform.node()}-{os.getpid()}.part")
-    try:
-        work.write_text(text, encoding="utf-8")
-        work.replace(path)
-    finally:
-        work.unlink(missing_ok=True)
+    files.write(json.dumps(_without_nan(record), indent=1, ensure_ascii=False) + "\n", path)
 
 
 def _without_nan(value: Any) -> Any:
@@ -115,15 +100,6 @@ def read_all(out: Path, profile: str, folder: str = "runs") -> list[Record]:
     return [read(path) for path in sorted((out / profile / folder).glob("*.json"))]
 
 
-@contextmanager
-def lock(path: Path) -> Iterator[None]:
-    """Hold the lock file ``path``: a second process that wants it waits."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)  # released when the file is closed; the empty file stays
-        yield
-
-
 # --- the manifest -------------------------------------------------------------------------------
 
 
@@ -160,5 +136,5 @@ def extend_manifest(folder: Path) -> int:
         )
     path, present = folder / MANIFEST, digests(folder)
     before = len(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else 0
-    write_atomically(json.dumps(present, indent=1) + "\n", path)
+    files.write(json.dumps(present, indent=1) + "\n", path)
     return len(present) - before

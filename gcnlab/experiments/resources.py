@@ -1,7 +1,7 @@
 """What runs need before they start: data, weights, a writable folder with room, a CRF."""
 
-import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,9 +23,7 @@ def check_writable(out: Path) -> None:
     """Make the folder ``out``; ``UserError`` if that, or writing into it, is not possible."""
     try:
         out.mkdir(parents=True, exist_ok=True)
-        probe = out / f".writable-{os.getpid()}"
-        probe.touch()
-        probe.unlink()
+        tempfile.TemporaryFile(dir=out).close()  # which leaves nothing if the process is killed
     except OSError as error:
         raise UserError(
             f"{out} cannot be written ({error.strerror}): choose another folder"

@@ -2,21 +2,23 @@
 
 import multiprocessing
 import os
-import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 from pathlib import Path
 
 import torch
 
+from gcnlab import files
 from gcnlab.errors import UserError
 from gcnlab.experiments.config import Run
 from gcnlab.experiments.execute import execute
 from gcnlab.experiments.queue import RunQueue
-from gcnlab.experiments.resources import check_ready, without_backend
+from gcnlab.experiments.resources import chain, check_ready, without_backend
 from gcnlab.experiments.store import Store
+from gcnlab.processes import follow
 
 POLL = 2  # seconds between looks at the jobs of a cluster
 Log = Callable[[str], None]
@@ -61,11 +63,15 @@ def run_all(runs: list[Run], store: Store, jobs: int = 1, log: Log = print,
 
     Raises:
         UserError: something is missing that no run can do without.
+        OSError: the disk is full, which ends all runs.
     """
     remaining = plan(runs, store)
     complete, extra = sum(map(store.is_complete, runs)), len(set(remaining) - set(runs))
     others = f" ({extra} of them because others start from them)" * bool(extra)
     log(f"{len(runs)} runs: {complete} complete, {len(remaining)} to train{others}")
+    for link in {link for run in runs for link in chain(run)}.difference(remaining):
+        if store.is_complete(link, with_output=True):  # a process was killed just before this
+            store.checkpoint(link).unlink(missing_ok=True)
     if not remaining:
         return []
     check_ready(remaining, store, jobs)
@@ -89,25 +95,14 @@ def _one_by_one(queue: RunQueue, store: Store, log: Log) -> None:
         try:
             execute(run, store, log)
         except Exception as error:  # whatever ended a run ends only that run
+            if files.is_full(error):
+                raise
             queue.finished(run, error)
         else:
             queue.finished(run)
 
 
 # --- several processes --------------------------------------------------------------------------
-
-
-def _start_worker(parent: int, gpu: int | None) -> None:
-    """In a new process: its GPU, and an end when the parent ends."""
-    if gpu is not None:
-        os.environ["GCNLAB_DEVICE"] = f"cuda:{gpu}"
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 def _work(run: Run, store: Store) -> None:
@@ -119,7 +114,8 @@ class _Slot:
     run."""
 
     def __init__(self, number: int, gpus: int):
-        self._gpu = number % gpus if gpus else None
+        gpu = {"GCNLAB_DEVICE": f"cuda:{number % gpus}"} if gpus else {}
+        self._start = partial(follow, os.getpid(), **gpu)
         self._pool: ProcessPoolExecutor | None = None
 
     def work_on(self, queue: RunQueue, store: Store) -> None:
@@ -128,7 +124,7 @@ class _Slot:
                 error = self._attempt(run, store)
                 if isinstance(error, BrokenProcessPool) and not queue.stopped:
                     error = self._attempt(run, store)  # it may have been idle, or too many at work
-                if isinstance(error, KeyboardInterrupt):
+                if isinstance(error, KeyboardInterrupt) or files.is_full(error):
                     raise error
                 if queue.stopped:
                     return
@@ -146,8 +142,7 @@ class _Slot:
         if self._pool is None:
             # spawn: forked children of a process that has used OpenMP or CUDA hang
             context = multiprocessing.get_context("spawn")
-            start = (os.getpid(), self._gpu)
-            self._pool = ProcessPoolExecutor(1, context, initializer=_start_worker, initargs=start)
+            self._pool = ProcessPoolExecutor(1, context, self._start)
         try:
             error = self._pool.submit(_work, run, store).exception()
         except BrokenProcessPool as broken:

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from gcnlab import data
+from gcnlab import data, files
 from gcnlab.errors import UserError
 from gcnlab.experiments import records
 from gcnlab.experiments.config import (
@@ -147,7 +147,7 @@ class Store:
     @contextmanager
     def lock(self, run: Run) -> Iterator[None]:
         """Keep other processes from ``run``."""
-        with records.lock(self.checkpoint(run).with_suffix(".lock")):
+        with files.lock(self.checkpoint(run).with_suffix(".lock")):
             yield
 
 

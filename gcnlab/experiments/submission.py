@@ -1,6 +1,5 @@
 """A finished run on the test images of a benchmark server: predicted, checked and packed."""
 
-import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from gcnlab.data import cityscapes
 from gcnlab.data.palette import PALETTE
 from gcnlab.data.readers import read_image
 from gcnlab.errors import UserError
-from gcnlab.experiments.prediction import Predictor, SegmentationRun, write_class_ids
+from gcnlab.experiments.prediction import Predictor, SegmentationRun, write_class_ids, write_png
 
 _LABEL_IDS = np.array(list(cityscapes.LABEL_IDS.values()), np.uint8)
 
@@ -69,16 +68,10 @@ class Submission:
 
     def _write(self, classes: np.ndarray, path: Path) -> None:
         """What is in the folder is whole, and expected by the server."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        work = self.out / f".{self.folder.name}-{os.getpid()}.png"
-        try:
-            if self.is_street:
-                Image.fromarray(_LABEL_IDS[classes]).save(work)
-            else:
-                write_class_ids(classes, work)
-            work.replace(path)
-        finally:
-            work.unlink(missing_ok=True)
+        if self.is_street:
+            write_png(Image.fromarray(_LABEL_IDS[classes]), path)
+        else:
+            write_class_ids(classes, path)
 
     def check(self) -> int:
         """Number of predictions; ``UserError`` for the first that the server would refuse.

@@ -5,14 +5,14 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from gcnlab import paper
+from gcnlab import files, paper
 from gcnlab.analysis import claims, costs, power
 from gcnlab.analysis.claims import Verdict
 from gcnlab.analysis.rules import rule_for
 from gcnlab.analysis.selection import metric
 from gcnlab.analysis.statistics import Effect
 from gcnlab.analysis.tables import SPECS, TableSpec
-from gcnlab.experiments.records import Record, write_atomically
+from gcnlab.experiments.records import Record
 from gcnlab.experiments.variants import BACKBONES
 from gcnlab.report.readme import markdown
 
@@ -40,7 +40,7 @@ def write_tables(session: "Session", verdicts: list[Verdict], folder: Path) -> N
             heading = f"Table {number}. {paper.published(number)['title']}. As published."
             texts[f"table{number}.md"] = f"{heading}\n\n{markdown(test_server(spec))}"
     for name, text in texts.items():
-        write_atomically(text, folder / name)
+        files.write(text, folder / name)
 
 
 def record_links(verdicts: list[Verdict], records: list[Record]) -> str:

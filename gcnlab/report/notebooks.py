@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from gcnlab import files
 from gcnlab.errors import UserError
 
 FOLDER = Path(__file__).resolve().parents[2] / "notebooks"
@@ -52,12 +53,14 @@ def execute(notebook: Path, folder: Path, parameters: dict[str, Any]) -> Path:
     """
     import papermill
     from nbclient.exceptions import DeadKernelError
+    from papermill.iorw import papermill_io
 
     check_parameters(notebook, parameters)
     folder.mkdir(parents=True, exist_ok=True)
     executed, page = folder / notebook.name, (folder / notebook.name).with_suffix(".html")
     quiet = {"progress_bar": False, "extra_arguments": ["--IPKernelApp.log_level=40"]}
     options = {"kernel_name": "python3", "stdout_file": sys.stdout} | quiet
+    papermill_io.register(str(folder), _Whole)
     try:
         papermill.execute_notebook(str(notebook), str(executed), parameters, **options)
     except papermill.PapermillExecutionError as error:
@@ -68,8 +71,18 @@ def execute(notebook: Path, folder: Path, parameters: dict[str, Any]) -> Path:
     except DeadKernelError:
         reason = "its kernel was killed, perhaps for lack of memory; run the same command again"
         raise NotebookFailed(f"{notebook.name}: {reason}") from None
-    page.write_text(as_html(executed), encoding="utf-8")
+    files.write(as_html(executed), page)
     return page
+
+
+class _Whole:
+    """How papermill writes an executed notebook, which it does after every cell."""
+
+    @staticmethod
+    def write(text: str, path: str) -> None:
+        files.write(text, Path(path))
+
+    pretty_path = staticmethod(str)
 
 
 def as_html(executed: Path) -> str:

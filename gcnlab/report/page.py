@@ -2,20 +2,20 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from importlib.resources import files
+from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import jinja2
 import pandas as pd
 
-from gcnlab import __version__, paper
+from gcnlab import __version__, files, paper
 from gcnlab.analysis import dense_kernel, mechanism, power
 from gcnlab.analysis.claims import Verdict
 from gcnlab.analysis.judging import NOT_RUN
 from gcnlab.analysis.scores import NotRun
 from gcnlab.analysis.tables import SPECS, TableSpec
-from gcnlab.experiments.records import Record, write_atomically
+from gcnlab.experiments.records import Record
 from gcnlab.report import charts, exports, fields, images, learning, views
 from gcnlab.report import verdicts as judged
 from gcnlab.report.agreement import agreement
@@ -80,23 +80,23 @@ def write(session: "Session") -> Path:
         origin=_origin(session.records),
         version=__version__,
     )
-    write_atomically(html, folder / "report.html")
+    files.write(html, folder / "report.html")
     return folder / "report.html"
 
 
 def _template() -> jinja2.Template:
-    text = files("gcnlab.report").joinpath("page.html.j2").read_text(encoding="utf-8")
+    text = resources.files("gcnlab.report").joinpath("page.html.j2").read_text(encoding="utf-8")
     options = {"autoescape": True, "undefined": jinja2.StrictUndefined}
     return jinja2.Environment(trim_blocks=True, lstrip_blocks=True, **options).from_string(text)
 
 
 def _write_figures(named: dict[str, Chart], folder: Path) -> None:
     """One file per chart; figures of an earlier report go."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for old in [*folder.glob("*.svg"), *folder.glob("*.png")]:
+    paths = {folder / f"{name}.{chart.suffix}": chart for name, chart in named.items()}
+    for path, chart in paths.items():
+        files.write(chart.content, path)
+    for old in {*folder.glob("*.svg"), *folder.glob("*.png")} - paths.keys():
         old.unlink()
-    for name, chart in named.items():
-        (folder / f"{name}.{chart.suffix}").write_bytes(chart.content)
 
 
 def _sections(

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from gcnlab import files
 from gcnlab.analysis import claims
 from gcnlab.errors import UserError
 from gcnlab.experiments.profiles import PROFILES
-from gcnlab.experiments.records import write_atomically
 from gcnlab.report import verdicts
 
 _MARK = re.compile(r"<!-- ([\w.-]+) -->(.*?)<!-- /\1 -->", re.DOTALL)
@@ -73,5 +73,5 @@ def update(path: Path, values: Mapping[str, str]) -> bool:
 
     filled = _MARK.sub(replaced, text)
     if filled != text:
-        write_atomically(filled, path)
+        files.write(filled, path)
     return filled != text

@@ -4,9 +4,8 @@ The learning rate is a pure function of the iteration and the data of an iterati
 (seed, iteration), so that a run that is interrupted and resumed ends with the same weights.
 """
 
+import io
 import math
-import os
-import platform
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from gcnlab import files
 from gcnlab.errors import UserError
 from gcnlab.training.step import Step
 
@@ -140,10 +140,6 @@ def _resume(step: Step, path: Path) -> dict[str, Any]:
 
 def save_atomically(state: dict[str, Any], path: Path) -> None:
     """Write with ``torch.save`` so that ``path`` is always a whole file, the old or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    work = path.with_name(f"{path.name}.{platform.node()}-{os.getpid()}.part")
-    try:
-        torch.save(state, work)
-        work.replace(path)
-    finally:
-        work.unlink(missing_ok=True)
+    content = io.BytesIO()  # on a full disk, torch's own writer does not say so
+    torch.save(state, content)
+    files.write(content.getbuffer(), path)

@@ -1,16 +1,16 @@
 """Where drawn data sets live, how they are written whole or not at all, and on how many cores."""
 
 import os
-import shutil
 import sys
-import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import current_process, get_context
 from pathlib import Path
 from typing import Any
 
+from gcnlab import files
 from gcnlab.errors import UserError
+from gcnlab.processes import follow
 
 WORTH_A_POOL = 500  # images: fewer are drawn faster than processes start
 
@@ -30,19 +30,14 @@ def generated(name: str, write: Callable[[Path], None]) -> Path:
     if folder.is_dir():
         return folder
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".writing-"))
-        try:
-            write(work)
+        with files.lock(folder.with_name(f".{name}.lock")):
             if not folder.is_dir():  # another process may have been faster
-                work.rename(folder)
-        finally:
-            shutil.rmtree(work, ignore_errors=True)
+                with files.whole_folder(folder) as work:
+                    write(work)
     except OSError as error:
-        if not folder.is_dir():
-            problem = f"cannot write the synthetic data to {folder} ({error.strerror})"
-            remedy = "free some disk space or set GCNLAB_CACHE to another folder"
-            raise UserError(f"{problem}: {remedy}") from None
+        problem = f"cannot write the synthetic data to {folder} ({error.strerror})"
+        remedy = "free some disk space or set GCNLAB_CACHE to another folder"
+        raise UserError(f"{problem}: {remedy}") from None
     return folder
 
 
@@ -60,5 +55,5 @@ def draw_all(draw: Callable[[Any], Any], items: Sequence, processes: int | None 
         return list(map(draw, items))
     # Forked processes need not import everything again, and work in scripts without a main guard.
     context = get_context("fork" if on_linux else None)
-    with ProcessPoolExecutor(processes, context) as pool:
+    with ProcessPoolExecutor(processes, context, follow, (os.getpid(),)) as pool:
         return list(pool.map(draw, items, chunksize=64))

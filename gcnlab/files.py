@@ -1,0 +1,94 @@
+"""Files and folders that are whole or not there, whatever ends the process that writes them.
+
+What a killed process leaves is beside them: ``<file>.part`` or ``.writing-<folder>``. The next one
+to write the same file or folder takes it over.
+"""
+
+import errno
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+
+def write(content: str | bytes | memoryview, path: Path) -> None:
+    """Write ``content`` so that ``path`` is always a whole file, the old one or the new one.
+
+    Of processes that write the same file, one waits for the other. ``OSError`` names ``path``; on a
+    full disk it says how much it needs.
+    """
+    rest = memoryview(content.encode() if isinstance(content, str) else content)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    work = path.with_name(f"{path.name}.part")
+    with _alone(work) as file, naming(path, len(rest)):
+        try:
+            file.truncate(0)  # of a process that was killed
+            while rest:
+                rest = rest[file.write(rest) :]
+            work.replace(path)
+        except BaseException:
+            work.unlink(missing_ok=True)
+            raise
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[BinaryIO]:
+    """``path``, open for this process alone."""
+    while True:
+        with open(path, "ab", buffering=0) as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if _is_at(file, path):  # not moved away by the process that this one waited for
+                yield file
+                return
+
+
+def _is_at(file: BinaryIO, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+@contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """An empty folder to fill, which then becomes ``folder``. Only one process at a time may."""
+    work = folder.with_name(f".writing-{folder.name}")
+    shutil.rmtree(work, ignore_errors=True)  # of a process that was killed
+    work.mkdir(parents=True)
+    try:
+        with naming(folder):
+            yield work
+        shutil.rmtree(folder, ignore_errors=True)
+        work.rename(folder)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+@contextmanager
+def lock(path: Path) -> Iterator[None]:
+    """Hold the lock file ``path``: a second process that wants it waits."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # released when the file is closed; the empty file stays
+        yield
+
+
+def is_full(error: BaseException | None) -> bool:
+    """Whether ``error`` says that the disk, or the user's share of it, is full."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+@contextmanager
+def naming(path: Path, size: int | None = None) -> Iterator[None]:
+    """Let the error of a full disk name ``path``, its ``size`` in bytes and what is free."""
+    try:
+        yield
+    except OSError as error:
+        if not is_full(error):
+            raise
+        free = f"{shutil.disk_usage(path.parent).free / 1e6:.2f} MB are free"
+        needs = free if size is None else f"it needs {size / 1e6:.2f} MB, {free}"
+        raise OSError(error.errno, f"{os.strerror(error.errno)} ({needs})", str(path)) from None
