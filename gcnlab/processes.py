@@ -1,8 +1,13 @@
-"""Processes that end when the one that started them ends, however that is."""
+"""Processes: how many pay, and how they end when the one that started them ends."""
 
 import os
 import threading
 import time
+
+
+def cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def follow(parent: int, **environment: str) -> None:

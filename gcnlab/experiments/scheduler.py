@@ -18,15 +18,10 @@ from gcnlab.experiments.execute import execute
 from gcnlab.experiments.queue import RunQueue
 from gcnlab.experiments.resources import chain, check_ready, without_backend
 from gcnlab.experiments.store import Store
-from gcnlab.processes import follow
+from gcnlab.processes import cores, follow
 
 POLL = 2  # seconds between looks at the jobs of a cluster
 Log = Callable[[str], None]
-
-
-def cores() -> int:
-    """Processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def default_jobs() -> int:

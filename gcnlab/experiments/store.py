@@ -6,8 +6,7 @@ key of a run that starts from another run is therefore known only when that one 
 
 import hashlib
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -144,11 +143,9 @@ class Store:
         """Whether a checkpoint of ``run`` waits to be resumed."""
         return self.key(run) is not None and self.checkpoint(run).is_file()
 
-    @contextmanager
-    def lock(self, run: Run) -> Iterator[None]:
+    def lock(self, run: Run) -> AbstractContextManager[None]:
         """Keep other processes from ``run``."""
-        with files.lock(self.checkpoint(run).with_suffix(".lock")):
-            yield
+        return files.lock(self.checkpoint(run).with_suffix(".lock"))
 
 
 def key_of(run: Run, identity: dict[str, Any]) -> str:

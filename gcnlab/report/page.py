@@ -180,10 +180,8 @@ def _size_table(measured: list[Record]) -> Table:
 def _beyond_the_paper(session: "Session") -> Iterator[Section]:
     """What the paper leaves open."""
     if ablations := session.ablations():
-        question, source = (
-            "Why does the trivial convolution get worse?",
-            "Section 4.1.1 leaves it open",
-        )
+        question = "Why does the trivial convolution get worse?"
+        source = "Section 4.1.1 leaves it open"
         frame = dense_kernel.frame(session.profile, ablations)
         fit = learning.fit_over_k(frame, session.label)
         table = of_frame(dense_kernel.findings(session.profile, ablations))

@@ -10,7 +10,7 @@ from typing import Any
 
 from gcnlab import files
 from gcnlab.errors import UserError
-from gcnlab.processes import follow
+from gcnlab.processes import cores, follow
 
 WORTH_A_POOL = 500  # images: fewer are drawn faster than processes start
 
@@ -47,13 +47,11 @@ def draw_all(draw: Callable[[Any], Any], items: Sequence, processes: int | None 
     Each image has its own seed, so the number of processes changes nothing. Of few items the
     default is to use none beside this one.
     """
-    on_linux = sys.platform == "linux"
     if processes is None:
-        cores = len(os.sched_getaffinity(0)) if on_linux else os.cpu_count() or 1
-        processes = cores if len(items) >= WORTH_A_POOL else 1
+        processes = cores() if len(items) >= WORTH_A_POOL else 1
     if processes == 1 or current_process().daemon:  # which may have no children
         return list(map(draw, items))
     # Forked processes need not import everything again, and work in scripts without a main guard.
-    context = get_context("fork" if on_linux else None)
+    context = get_context("fork" if sys.platform == "linux" else None)
     with ProcessPoolExecutor(processes, context, follow, (os.getpid(),)) as pool:
         return list(pool.map(draw, items, chunksize=64))
