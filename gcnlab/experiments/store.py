@@ -123,10 +123,7 @@ class Store:
         # the record last: it says that the run is complete
         for source, target in ((other.output(run), self.output(run)),
                                (other.record_path(run), self.record_path(run))):  # fmt: skip
-            target.parent.mkdir(parents=True, exist_ok=True)
-            work = target.with_name(f".{target.name}.part")
-            work.write_bytes(source.read_bytes())
-            work.replace(target)
+            files.write(source.read_bytes(), target)
         return True
 
     def checkpoint(self, run: Run) -> Path:
