@@ -86,4 +86,4 @@ def layout(tmp_path_factory):
 
 
 def pytest_addoption(parser):
-    parser.addoption("--kills", type=int, default=8, help="of a study, see tests/test_kills.py")
+    parser.addoption("--kills", type=int, default=12, help="of a study, see tests/test_kills.py")
