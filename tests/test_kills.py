@@ -135,8 +135,9 @@ def test_what_ends_a_program_is_told_leaves_no_process_and_loses_nothing(
         program.send(end, to_group=end == signal.SIGINT)
     assert program.wait() == code
     program.check_gone()
-    told = program.errors()
-    assert words in told and "Traceback" not in told and len(told.strip().splitlines()) <= 1
+    if end != signal.SIGKILL:  # of which Python's tracker of semaphores tells, none of ours can
+        told = program.errors().strip()
+        assert words in told and "Traceback" not in told and len(told.splitlines()) <= 1
     if command == RUN:
         assert finish(folder, *RUN[:2]) == 0
         expected = tree(smoke.out / "smoke" / "runs")
