@@ -26,8 +26,6 @@ from gcnlab.report import notebooks, page, readme
 
 ROOT = Path(__file__).resolve().parents[1]
 SMOKE = ("--profile", "smoke")
-JUPYTER = ("matplotlib", "seaborn", "papermill", "nbclient", "nbconvert", "IPython", "ipykernel",
-           "submitit", "jinja2")  # fmt: skip
 
 
 @pytest.fixture
@@ -394,18 +392,3 @@ def test_data_are_checked(call, layout, tmp_path):
     code, out, err = call("data", "check", "voc", "--data-root", tmp_path)
     assert (code, out) == (2, "") and str(tmp_path / "VOCdevkit") in err.splitlines()[0]
     assert "ImageSets/Segmentation/{train,val}.txt" in err, "the layout is shown"
-
-
-@pytest.mark.slow
-def test_all_but_notebooks_and_the_page_work_without_jupyter(tmp_path):
-    """With everything that only notebooks and figures need made absent."""
-    code = (
-        f"import sys; sys.modules.update(dict.fromkeys({JUPYTER}))\nfrom gcnlab.cli import main\n"
-        "print('codes', *[main(words.split('|')) for words in sys.argv[1:]])"
-    )
-    place = f"|--profile|smoke|--out|{tmp_path}"
-    commands = (f"run|5{place}", f"status{place}", f"report|--json{place}", "params", "rules")
-    out, err = program("-c", code, *commands).communicate(timeout=120)
-    assert err == "" and out.splitlines()[-1] == "codes 0 0 0 0 0"
-    assert re.search(r"\) conv1x1-s0 complete: mIoU \d+\.\d\n", out), "by the scheduler's own lines"
-    assert f"3 of 3 runs complete below {tmp_path / 'smoke'}, 0 failed" in out

@@ -17,6 +17,7 @@ COMMANDS = {
     "run": "train what is missing of the given tables",
     "notebooks": "execute the notebooks and write the report (what run_all.sh calls)",
     "status": "which runs are complete",
+    "doctor": "whether this machine, its packages and folders will do, and what to do if not",
     "report": "write tables, figures and report.html from the records",
     "rules": "how each claim of the paper is decided: rule, planned n, power, false-alarm rate",
     "records": "check a profile's records against their manifest, or add new ones to it",
@@ -85,15 +86,15 @@ def build_parser() -> argparse.ArgumentParser:
     add("predict", "pictures", nargs="+", type=Path, metavar="IMAGE")
     profiles = f"{', '.join(names.PROFILES)} (default quick)"
     add("run notebooks status report records", "--profile", profiles, default="quick")
-    folder("run notebooks status report records", "--out", kept, default=LOCAL)
-    folder("run notebooks status report data submit", "--data-root", "folder of the real data")
+    folder("run notebooks status report records doctor", "--out", kept, default=LOCAL)
+    real = "folder of the real data"
+    folder("run notebooks status report data submit doctor", "--data-root", real)
     number = {"type": _count, "metavar": "N"}
     add("run notebooks status", "--seeds", "seeds 0 … N-1 (default 1)", default=1, **number)
     jobs = "runs at a time (default: one per GPU; on a CPU 2)"
     add("run notebooks", "--jobs", jobs, **number)
-    add(
-        "status report rules params data", "--json", "machine-readable instead", action="store_true"
-    )
+    machine = "machine-readable instead"
+    add("status report rules params data doctor", "--json", machine, action="store_true")
     key = {"required": True, "metavar": "KEY"}
     add("predict submit", "--run", "key or name of a finished segmentation run", **key)
     folder("predict submit", "--runs", kept, default=LOCAL)
