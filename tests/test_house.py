@@ -6,10 +6,12 @@ import statistics
 import subprocess
 import tomllib
 from graphlib import CycleError, TopologicalSorter
+from importlib.metadata import PackageNotFoundError, metadata
 from pathlib import Path
 
 import pytest
 import yaml
+from packaging.specifiers import SpecifierSet
 
 from gcnlab.cli.parser import build_parser
 from gcnlab.errors import UserError
@@ -197,7 +199,7 @@ def tracked(*folders):
 
 @pytest.mark.parametrize("part", [
     "gcnlab", "notebooks", "results", "docs", "README.md", "CHANGES.md", "run_all.sh",
-    "pyproject.toml", "constraints.txt", "environment.yml", "CITATION.cff",
+    "pyproject.toml", "constraints.txt", "requirements.lock", "environment.yml", "CITATION.cff",
 ])  # fmt: skip
 def test_no_path_of_one_machine(part):
     hits = []
@@ -227,10 +229,38 @@ def required():
     return {group: names - {"gcnlab"} for group, names in named.items()}
 
 
+def pins(name):
+    """package → version in a requirements file, each once."""
+    pairs = re.findall(r"^([\w.-]+)==([^\s;]+)", (ROOT / name).read_text(encoding="utf-8"), re.M)
+    assert len(pairs) == len(dict(pairs))
+    return {normalised(package): pinned for package, pinned in pairs}
+
+
 def test_every_dependency_is_pinned():
-    text = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
-    pins = [normalised(line.split("==")[0]) for line in text if "==" in line]
-    assert len(pins) == len(set(pins)) and set().union(*required().values()) - set(pins) == set()
+    assert set().union(*required().values()) - pins("constraints.txt").keys() == set()
+
+
+def test_the_lock_has_the_pinned_versions_and_their_hashes():
+    with_compiler = required()["crf"]
+    pinned = {n: v for n, v in pins("constraints.txt").items() if n not in with_compiler}
+    assert pins("requirements.lock") == pinned
+    lock = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+    entry = r"[\w.-]+==\S+( \\\n    --hash=sha256:[0-9a-f]{64})+\n"
+    assert re.fullmatch(rf"(#.*\n)+({entry})+", lock)
+
+
+def test_pins_can_be_installed_on_every_python_of_the_readme():
+    """Of what is installed here. Debian 12's Python is 3.11.2."""
+    low, high = re.findall(r"3\.\d+", PROJECT["requires-python"])
+    newest = f"3.{int(high[2:]) - 1}.0"
+    for package, pinned in pins("constraints.txt").items():
+        try:
+            of = metadata(package)
+        except PackageNotFoundError:
+            continue
+        if of["Version"].split("+")[0] == pinned and package not in required()["crf"]:
+            supported = SpecifierSet(of["Requires-Python"] or "")
+            assert f"{low}.0" in supported and newest in supported, (package, str(supported))
 
 
 def test_conda_gets_the_same_packages_and_versions():
