@@ -8,8 +8,19 @@ from made import PHOTOS, SYNTHETIC, made, study
 
 from gcnlab import paper
 from gcnlab.analysis import claims, curves
+from gcnlab.analysis.comparisons import Better
 from gcnlab.analysis.judging import CONTRADICTED, INCONCLUSIVE, NOT_ENOUGH, NOT_RUN, SUPPORTED
-from gcnlab.analysis.rules import BASE, KS, RESNET, RESNET_GCN, RULES, WIDTHS, rule_for
+from gcnlab.analysis.rules import (
+    BASE,
+    KS,
+    OWN,
+    RESNET,
+    RESNET_GCN,
+    RULES,
+    WIDTHS,
+    OwnRule,
+    rule_for,
+)
 from gcnlab.analysis.scores import NotRun, RecordedScores, published_scores
 from gcnlab.experiments.profiles import get
 from gcnlab.experiments.variants import Variant
@@ -43,6 +54,22 @@ def test_the_papers_own_numbers_support_its_claims(claim):
     assert verdict.n == rule_for(claim).planned_n and verdict.registered
     effect = verdict.effects[0]
     assert effect.mean == pytest.approx(effect.published, abs=0.5) and effect.keys != ()
+
+
+EXAMPLE = OwnRule(101, Better(((Variant("gcn", 7), BASE),)), 3, text="GCN 7 beats 1×1.")
+
+
+@pytest.mark.parametrize("rule", [*OWN, EXAMPLE], ids=lambda rule: str(rule.claim))
+def test_a_claim_beyond_the_papers_is_decided_by_its_rule(rule, monkeypatch):
+    monkeypatch.setattr("gcnlab.analysis.rules.OWN", [rule])
+    monkeypatch.setattr("gcnlab.analysis.claims.OWN", [rule])
+    assert rule.claim > 100 and rule.text and rule.planned_n >= 3
+    (verdict,) = claims.judge(SYNTHETIC, [], (), rule.claim)
+    assert (verdict.verdict, verdict.claim) == (NOT_RUN, rule.text)
+    scores = {variant: 60 + 3 * i for i, (variant, _) in enumerate(reversed(rule.test.needs()))}
+    (verdict,) = claims.judge(SYNTHETIC, study(scores, range(rule.planned_n)), (), rule.claim)
+    assert verdict.verdict in claims.DECIDED and verdict.n == rule.planned_n
+    assert rule.claim not in {verdict.id for verdict in claims.judge(SYNTHETIC, [])}
 
 
 CASES = [

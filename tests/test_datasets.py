@@ -93,6 +93,20 @@ def test_checking_a_subset(name, counts, root):
         assert report["per_class"] == {"train": [2, 2], "val": [1, 1]}
 
 
+@pytest.mark.parametrize("name", [n for n, s in sources.SOURCES.items() if not s.default_root])
+def test_a_root_without_the_data_set_is_told_what_it_must_hold(name, tmp_path, caught):
+    source = sources.SOURCES[name]
+    assert source.holds and "train" in source.official_counts
+    assert source.official_counts.keys() <= set(source.splits)
+    assert len(set(source.classes)) == len(source.classes)
+    with pytest.raises(UserError) as info:
+        check(name, tmp_path)
+    assert str(tmp_path) in caught(info)
+    with pytest.raises(UserError) as info:
+        check(name)
+    assert source.holds in caught(info)
+
+
 @pytest.mark.parametrize("name", [n for n in sources.SOURCES if n.endswith("-tiny")])
 def test_synthetic_data_are_complete(name):
     report, spec = check(name), DataSpec(name, side=128)

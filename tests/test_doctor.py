@@ -63,7 +63,8 @@ FAULTS = {  # what is patched, with what → finding, words of it, exit code
                   ["1.0 GB free", "2 GB are needed", "--out"], 1),
     "folder of another": (doctor.os, "access", lambda *_: False, "drawn data",
                           ["cannot be written", "GCNLAB_CACHE"], 1),
-    "old Python": (doctor.sys, "version_info", (3, 10, 1), "python", ["use Python 3.11 to 3.13"], 1),
+    "old Python": (doctor.sys, "version_info", (3, 10, 1), "python",
+                   ["use Python 3.11 to 3.13"], 1),
     "no checkout": (doctor, "CHECKOUT", Path("nowhere"), "checkout", ["clone the repository"], 1),
 }  # fmt: skip
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from gcnlab import paper
 from gcnlab.evaluation import count_multiply_adds, count_parameters
-from gcnlab.models import BoundaryRefinement, build_head, build_segmenter
+from gcnlab.models import HEADS, BoundaryRefinement, build_head, build_segmenter
 from gcnlab.models.classifier import Normalize
 from gcnlab.models.segmenter import Upsample2x
 
@@ -61,10 +61,11 @@ def test_support_of_a_head_is_k_by_k(head, k):
     assert torch.equal(support, expected)
 
 
-HEADS = [("conv1x1", None), ("gcn", 15), ("conv", 15), ("stack", 15)]
+PAPERS = [("conv1x1", None), ("gcn", 15), ("conv", 15), ("stack", 15)]
+OWN_HEADS = sorted(HEADS.keys() - dict(PAPERS))
 
 
-@pytest.mark.parametrize(("head", "k"), HEADS)
+@pytest.mark.parametrize(("head", "k"), PAPERS)
 @pytest.mark.parametrize("size", [(16, 16), (5, 9), (1, 1)])
 def test_heads_are_linear_keep_the_size_and_fill_it(head, k, size):
     torch.manual_seed(0)
@@ -143,7 +144,7 @@ VARIANTS = [
     for backbone in ("small", "bottleneck27", "squeezenet1_1", "resnet18")
     for head, k, m in (
         ("conv1x1", None, None), ("gcn", 3, None), ("gcn", 15, None), ("conv", 7, None),
-        ("stack", 7, 16),
+        ("stack", 7, 16), *((name, 7, None) for name in OWN_HEADS),
     )
     for refine in (False, True)
     if backbone == "small" or (head, k) != ("conv", 7)

@@ -16,7 +16,7 @@ from gcnlab.analysis.judging import (
     SUPPORTED,
     Outcome,
 )
-from gcnlab.analysis.rules import RULES, Rule
+from gcnlab.analysis.rules import OWN, RULES, Rule, own_variants
 from gcnlab.analysis.scores import AllDiverged, NotRun, RecordedScores
 from gcnlab.analysis.statistics import Effect
 from gcnlab.experiments.profiles import Profile
@@ -58,16 +58,17 @@ class Verdict:
 def judge(
     profile: Profile, records: Sequence[Record], fields: Sequence[Record] = (), *ids: int
 ) -> list[Verdict]:
-    """A verdict on every claim (or those of ``ids``) from the records of one profile.
+    """A verdict on every claim of the paper, or on those of ``ids``, from records of one profile.
 
     ``fields``: measurements of receptive fields. A profile whose numbers are never evidence decides
     only what is counted.
     """
-    scores = RecordedScores(profile, records, fields)
+    scores = RecordedScores(profile, records, fields, own_variants())
     claims = {claim["id"]: claim for claim in paper.claims()}
+    claims |= {rule.claim: {"claim": rule.text, "source": "not in the paper"} for rule in OWN}
     return [
         _verdict(rule, claims[rule.claim], scores, profile, records)
-        for rule in RULES
+        for rule in ((*RULES, *OWN) if ids else RULES)
         if not ids or rule.claim in ids
     ]
 

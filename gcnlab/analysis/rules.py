@@ -127,13 +127,28 @@ RULES = (
 )  # fmt: skip
 
 
+@dataclass(frozen=True)
+class OwnRule(Rule):
+    """How a claim that the paper does not make, ``text``, is decided; its number is above 100."""
+
+    text: str = ""
+
+
+OWN: list[OwnRule] = []  # each added by a file of its own (docs/extending.md); not in the digest
+
+
+def own_variants() -> dict[Variant, None]:
+    """The models that claims beyond the paper's need."""
+    return dict.fromkeys(variant for rule in OWN for variant, _ in rule.test.needs())
+
+
 def rules_digest() -> str:
-    """A digest of all rules: any change of a test, a variant, a limit, a level or a planned n
-    changes it."""
+    """A digest of the rules for the paper's claims: any change of a test, a variant, a limit, a
+    level or a planned n changes it."""
     levels = (judging.ALPHA, judging.PART_ALPHA, statistics.LEVEL, statistics.LEAST_SEEDS)
     return hashlib.blake2b(repr((RULES, levels)).encode(), digest_size=8).hexdigest()
 
 
 def rule_for(claim: int) -> Rule:
     """The rule of one claim."""
-    return next(rule for rule in RULES if rule.claim == claim)
+    return next(rule for rule in (*RULES, *OWN) if rule.claim == claim)

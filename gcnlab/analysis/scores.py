@@ -1,6 +1,6 @@
 """Scores of the paper's variants by seed: what rules are judged on, measured or simulated."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 
@@ -86,11 +86,15 @@ class Scores:
 class RecordedScores(Scores):
     """Scores of the records of ``profile``; diverged runs are counted, not averaged.
 
-    ``fields`` are measurements of receptive fields of those records.
+    ``fields`` are measurements of receptive fields of those records; ``others`` are variants
+    besides those of the tables.
     """
 
-    def __init__(self, profile: Profile, records: Sequence[Record], fields: Sequence[Record] = ()):
-        groups = by_variant(profile, records, all_variants())
+    def __init__(
+        self, profile: Profile, records: Sequence[Record], fields: Sequence[Record] = (),
+        others: Iterable[Variant] = (),
+    ):  # fmt: skip
+        groups = by_variant(profile, records, dict.fromkeys((*all_variants(), *others)))
         self.profile = profile
         self._resampled_by_key: dict[str, NDArray[np.float64]] = {}
         self._records = {

@@ -2,6 +2,7 @@
 
 import argparse
 
+from gcnlab.cli import names
 from gcnlab.cli.showing import print_json
 from gcnlab.data import SOURCES
 from gcnlab.data.check import check, describe
@@ -9,6 +10,7 @@ from gcnlab.errors import UserError
 
 
 def act(options: argparse.Namespace) -> None:
+    names.check("data set", options.name, SOURCES)
     try:
         result = check(options.name, options.data_root)
     except UserError as error:

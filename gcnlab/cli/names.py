@@ -4,23 +4,18 @@ Importing torch takes seconds. A test compares these names with those of the oth
 """
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 from gcnlab.errors import UserError
 
 PROFILES = ("smoke", "quick", "synthetic", "synthetic-wide", "photos", "paper")
 TABLES = ("1", "2", "3", "4", "5", "6", "7", "9")
 PRETRAINING, FIELDS, ABLATIONS, PILOT = "pretraining", "fields", "ablations", "pilot"
-RUNNABLE = (*TABLES, PRETRAINING, FIELDS, ABLATIONS, PILOT)
-_SYNTHETIC = ("shapes{}", "voc-alone:shapes{}", "coco+voc:shapes{}", "imagenet:shapes{}",
-              "streets{}", "coarse:streets{}")  # fmt: skip
-DATA_SETS = (
-    "voc", "voc-alone", "sbd", "coco+voc", "coco", "cityscapes", "cityscapes-coarse", "camvid",
-    "imagenet", "tiny-imagenet", *(n.format(size) for size in ("", "-tiny") for n in _SYNTHETIC),
-)  # fmt: skip
+OWN = "own"
+RUNNABLE = (*TABLES, PRETRAINING, FIELDS, ABLATIONS, PILOT, OWN)
 
 
-def check(kind: str, name: str, known: Sequence[str]) -> None:
+def check(kind: str, name: str, known: Iterable[str]) -> None:
     """``UserError`` for a ``name`` that is not ``known``, with the one that was perhaps meant."""
     if name not in known:
         close = difflib.get_close_matches(name, [other for other in known if len(other) > 1], 1)

@@ -30,7 +30,8 @@ TABLES_HELP = (
     f"{', '.join(names.TABLES)}; {names.PRETRAINING} (the classifiers of Table 6 alone); "
     f"{names.FIELDS} (Table 1 and its receptive fields, on more objects than notebook 8); "
     f"{names.ABLATIONS} (of the trivial convolution, notebook 9); {names.PILOT} (is the schedule "
-    "long enough? on held-out training images); none means all tables"
+    f"long enough? on held-out training images); {names.OWN} (claims that you added, "
+    "docs/extending.md); none means all tables"
 )
 CLUSTER_HELP = (
     "one cluster job per run, through submitit: cluster=slurm (default) or cluster=local, and its "
@@ -48,8 +49,6 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     options = build_parser().parse_args(arguments)
     if "profile" in options:
         names.check("profile", options.profile, names.PROFILES)
-    if "name" in options:
-        names.check("data set", options.name, names.DATA_SETS)
     for table in getattr(options, "tables", ()):
         names.check("table", table, names.RUNNABLE)
     return options
@@ -82,7 +81,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("run", "tables", TABLES_HELP, nargs="*", metavar="TABLE")
     add("records", "action", choices=["check", "add"])
     add("data", "action", choices=["check"])
-    add("data", "name", ", ".join(names.DATA_SETS), metavar="NAME")
+    add("data", "name", "such as voc, cityscapes, camvid, imagenet or shapes", metavar="NAME")
     add("predict", "pictures", nargs="+", type=Path, metavar="IMAGE")
     profiles = f"{', '.join(names.PROFILES)} (default quick)"
     add("run notebooks status report records", "--profile", profiles, default="quick")

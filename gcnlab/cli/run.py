@@ -2,9 +2,9 @@
 
 import argparse
 
-from gcnlab.analysis import dense_kernel
+from gcnlab.analysis import dense_kernel, rules
 from gcnlab.cli.ending import DONE, FAILED, tell
-from gcnlab.cli.names import ABLATIONS, FIELDS, PILOT, PRETRAINING, TABLES
+from gcnlab.cli.names import ABLATIONS, FIELDS, OWN, PILOT, PRETRAINING, TABLES
 from gcnlab.cli.showing import open_session, progress, say, tables_text
 from gcnlab.errors import UserError
 from gcnlab.experiments import pilot, receptive_fields, scheduler
@@ -29,6 +29,8 @@ def act(options: argparse.Namespace) -> int:
     say(tables_text(session, [name for name in names if name in TABLES]))
     if ABLATIONS in names:
         say(dense_kernel.findings(session.profile, session.ablations()).to_string())
+    if OWN in names:
+        say(session.verdicts(*(rule.claim for rule in rules.OWN)).to_string())
     if PILOT in names:
         say(pilot.report(session.profile, store))
     complete, folder = sum(map(store.is_complete, runs)), session.out / session.profile.name
@@ -37,10 +39,14 @@ def act(options: argparse.Namespace) -> int:
 
 
 def _configs(names: list[str], session: Session) -> list[Run]:
-    tables = ["1" if name == FIELDS else name for name in names if name not in (ABLATIONS, PILOT)]
-    runs = session.configs(tables)
+    others = (ABLATIONS, OWN, PILOT)
+    runs = session.configs(["1" if n == FIELDS else n for n in names if n not in others])
     if ABLATIONS in names:
         runs = [*runs, *session.ablation_configs()]
+    if OWN in names:
+        if not rules.OWN:
+            raise UserError("no claim besides the paper's is registered: see docs/extending.md")
+        runs = [*runs, *session.own_configs()]
     if PILOT in names:
         name, known = session.profile.name, ", ".join(pilot.STEPS)
         if name not in pilot.STEPS:

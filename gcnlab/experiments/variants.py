@@ -56,7 +56,7 @@ class Variant:
         names = {None: "classifier", "conv1x1": "1×1", "gcn": f"GCN {self.k}",
                  "conv": f"{self.k}×{self.k}", "stack": f"stack {self.k}"}  # fmt: skip
         width = f", m/{1 / self.m_ratio:.0f}" if self.m_ratio else ""
-        return names[self.head] + " + BR" * self.refine + width
+        return names.get(self.head, f"{self.head} {self.k}") + " + BR" * self.refine + width
 
     def config(self, profile: Profile, seed: int) -> Run | None:
         """This variant in ``profile``, or None if the profile has no such stage.

@@ -6,13 +6,12 @@ parameter counts of Tables 2 and 4 come out. Odd ``k`` with ``k // 2`` zero padd
 Shapes: ``(N, in_channels, H, W) -> (N, num_classes, H, W)``, float.
 """
 
+from collections.abc import Callable
 from itertools import pairwise
 from math import sqrt
 
 import torch
 from torch import Tensor, nn
-
-HEADS = ("conv1x1", "gcn", "conv", "stack")
 
 
 def _conv(
@@ -74,6 +73,15 @@ def _stack(in_channels: int, num_classes: int, k: int, m: int) -> nn.Sequential:
     return nn.Sequential(*(_conv(*pair, (3, 3), last=i == last) for i, pair in enumerate(pairs)))
 
 
+# name → (in_channels, num_classes, k, m) → module; another file may add its own
+HEADS: dict[str, Callable[[int, int, int | None, int | None], nn.Module]] = {
+    "conv1x1": lambda channels, classes, k, m: _conv(channels, classes, (1, 1)),
+    "gcn": lambda channels, classes, k, m: GCNHead(channels, classes, k),
+    "conv": lambda channels, classes, k, m: _conv(channels, classes, (k, k)),
+    "stack": lambda channels, classes, k, m: _stack(channels, classes, k, m or channels),
+}
+
+
 def _check(name: str, k: int | None, m: int | None) -> None:
     """Raise ``ValueError`` unless ``name``, ``k`` and ``m`` describe one of the heads of Fig. 4."""
     if name not in HEADS:
@@ -103,8 +111,4 @@ def build_head(
         ValueError: unknown name, even or missing ``k``, or ``m`` for a head that has none.
     """
     _check(name, k, m)
-    if name == "gcn":
-        return GCNHead(in_channels, num_classes, k)
-    if name == "stack":
-        return _stack(in_channels, num_classes, k, m or in_channels)
-    return _conv(in_channels, num_classes, (k or 1, k or 1))
+    return HEADS[name](in_channels, num_classes, k, m)

@@ -11,7 +11,7 @@ from torch import Tensor
 from gcnlab import data
 from gcnlab.analysis import claims, curves, selection, tables
 from gcnlab.analysis.claims import Verdict
-from gcnlab.analysis.rules import rules_digest
+from gcnlab.analysis.rules import own_variants, rules_digest
 from gcnlab.analysis.tables import SPECS, all_variants
 from gcnlab.errors import UserError
 from gcnlab.evaluation.inference import predict
@@ -61,6 +61,11 @@ class Session:
     def ablation_configs(self) -> list[Training]:
         """The runs of the ablations for the session's seeds."""
         return [a.config(self.profile, seed) for seed in self.seeds for a in ABLATIONS]
+
+    def own_configs(self) -> list[Run]:
+        """The runs that claims beyond the paper's need, for the session's seeds."""
+        runs = [v.config(self.profile, seed) for seed in self.seeds for v in own_variants()]
+        return [run for run in runs if run is not None]
 
     def train(self, *names: str) -> None:
         """Train what is missing of these tables; ``RuntimeError`` lists the runs that failed."""
@@ -115,7 +120,7 @@ class Session:
 
     @cached_property
     def _counting(self) -> set[Run]:
-        runs = self._runs_of([*all_variants(), *ABLATIONS])
+        runs = self._runs_of([*all_variants(), *ABLATIONS, *own_variants()])
         return {link for run in runs for link in resources.chain(run)}
 
     def current(self, out: Path) -> list[Record]:
