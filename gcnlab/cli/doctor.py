@@ -17,6 +17,7 @@ from typing import NamedTuple
 from gcnlab.cli.ending import DONE, FAILED
 from gcnlab.errors import UserError
 from gcnlab.experiments.records import COMMITTED
+from gcnlab.processes import cores
 
 CHECKOUT = COMMITTED.parent
 NEEDED = ("core", "notebooks", "test")  # groups of packages that the README's two commands need
@@ -105,7 +106,7 @@ def _machine(options: argparse.Namespace) -> Iterator[Finding]:
     how = "{precision}, {threads} thread per run".format(**arithmetic)
     yield Finding("device", f"{device}, {how}, {jobs} runs at a time", remedy)
     remedy = "" if memory >= jobs * ROOM else "a run needs up to 2 GB: use --jobs 1"
-    yield Finding("machine", f"{scheduler.cores()} cores, {memory / 1e9:.0f} GB memory", remedy)
+    yield Finding("machine", f"{cores()} cores, {memory / 1e9:.0f} GB memory", remedy)
     yield _folder("runs (--out)", options.out, "choose another --out")
     yield _folder("drawn data", cache_folder(), "set GCNLAB_CACHE to another folder")
     yield _real_data(options.data_root)
