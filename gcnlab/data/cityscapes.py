@@ -24,12 +24,6 @@ LABEL_IDS = {
 CLASSES = tuple(LABEL_IDS)
 TRAIN_IDS = dict.fromkeys(range(34), VOID) | {id_: i for i, id_ in enumerate(LABEL_IDS.values())}
 
-LAYOUT = """expected below the data root:
-  cityscapes/leftImg8bit/{train,val,test}/<city>/*.png   from leftImg8bit_trainvaltest.zip
-  cityscapes/leftImg8bit/train_extra/<city>/*.png        from leftImg8bit_trainextra.zip
-  cityscapes/gtFine/{train,val}/<city>/*_labelIds.png    from gtFine_trainvaltest.zip
-  cityscapes/gtCoarse/train_extra/<city>/*_labelIds.png  from gtCoarse.zip"""
-
 
 def _folder(root: Path, kind: str, split: str, archive: str) -> Path:
     folder = root / "cityscapes" / kind / split

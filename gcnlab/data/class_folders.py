@@ -22,7 +22,6 @@ class ClassFolders:
     classes: tuple[str, ...]
     official_counts: dict[str, int]
     default_root: Callable[[], Path] | None = None
-    layout: str = ""
     official: str = "official"
 
     @property

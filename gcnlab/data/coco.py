@@ -8,12 +8,14 @@ crowd) of the classes.
 """
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 
 from gcnlab.data import voc
 from gcnlab.data.coco_masks import CocoSample
+from gcnlab.data.readers import check_unique, reading
 from gcnlab.errors import UserError
 
 SPELLING = {
@@ -21,11 +23,6 @@ SPELLING = {
     "potted plant": "pottedplant", "couch": "sofa", "tv": "tvmonitor",
 }  # fmt: skip
 PARTS = (("train2017", "val2017"), ("train2014", "val2014"))
-
-LAYOUT = """expected below the data root:
-  coco/annotations/instances_train2017.json              from annotations_trainval2017.zip
-  coco/train2017/*.jpg  (or coco/images/train2017)       from train2017.zip
-  and the same of val2017, if it is to be used"""
 
 
 def _annotations(root: Path, part: str) -> Path:
@@ -44,29 +41,28 @@ def _part(root: Path, part: str, classes: tuple[str, ...]) -> tuple[list[CocoSam
     if folder is None:
         problem = f"{coco / part} is missing (nor is there {coco / 'images' / part})"
         raise UserError(f"{problem}: unpack COCO's {part}.zip there")
-    try:
+    with reading(path, "COCO annotations", f"unpack COCO's annotations into {coco}"):
         return _parsed(path, folder, classes)
-    except FileNotFoundError:
-        raise UserError(f"{path} is missing: unpack COCO's annotations into {coco}") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        problem = f"{path} is no readable COCO annotation file ({error!r})"
-        raise UserError(f"{problem}: copy it again") from None
 
 
 def _parsed(path: Path, folder: Path, classes: tuple[str, ...]) -> tuple[list[CocoSample], int]:
     content = json.loads(path.read_text(encoding="utf-8"))
     number = {name: i for i, name in enumerate(classes)}
+    for kind, name in (("categories", "id"), ("images", "id"), ("images", "file_name")):
+        check_unique((entry[name] for entry in content[kind]), f"{path}: {name} of {kind}")
     names = {c["id"]: SPELLING.get(c["name"], c["name"]) for c in content["categories"]}
     objects: dict[int, list] = {image["id"]: [] for image in content["images"]}
     for a in content["annotations"]:
         class_id = number.get(names[a["category_id"]])
         if class_id is not None:
-            entry = (class_id, float(a["area"]), bool(a["iscrowd"]), a["segmentation"])
-            objects[a["image_id"]].append(entry)
+            area, crowd = float(a["area"]), bool(a["iscrowd"])
+            if not 0 <= area < math.inf or a["iscrowd"] not in (0, 1):
+                raise ValueError(f"an object of area {area} with iscrowd {a['iscrowd']!r:.40}")
+            objects[a["image_id"]].append((class_id, area, crowd, a["segmentation"]))
     used = []
     for image in sorted(content["images"], key=lambda image: image["id"]):
-        name, size = image["file_name"], (int(image["height"]), int(image["width"]))
-        if min(size) < 1:
+        name, size = image["file_name"], (image["height"], image["width"])
+        if not all(isinstance(side, int) and side > 0 for side in size):
             raise ValueError(f"{name} of {size[1]}×{size[0]} pixels")
         own = tuple(objects[image["id"]])
         if any(not crowd for _, _, crowd, _ in own):

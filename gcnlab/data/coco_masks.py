@@ -32,6 +32,10 @@ class CocoSample(Sample):
         return (self.image,)
 
     @property
+    def annotated_size(self) -> tuple[int, int]:
+        return self.size[::-1]
+
+    @property
     def annotation(self) -> bytes:
         return json.dumps([self.objects, self.size]).encode()
 
@@ -64,6 +68,8 @@ def decode_mask(segmentation: Any, size: tuple[int, int]) -> np.ndarray:
         return mask.decode(mask.merge(mask.frPyObjects(segmentation, *size))).astype(bool)
     counts = segmentation["counts"]
     packed = isinstance(counts, str)
+    if not packed and not all(isinstance(run, int) for run in counts):
+        raise ValueError("run lengths that are no whole numbers")
     runs = segmentation if packed else mask.frPyObjects(segmentation, *size)
     if tuple(runs["size"]) != size:
         raise ValueError(f"a mask of {runs['size'][1]}×{runs['size'][0]} pixels")

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from gcnlab.data.readers import Sample, class_map, read_image
@@ -25,8 +26,7 @@ class SegmentationDecoder:
         self.spec, self.class_map = spec, class_map(spec.classes)
 
     def __call__(self, sample: Sample) -> Decoded:
-        image, label = read_image(sample.image), sample.read_label(len(self.spec.source.classes))
-        check_pair(self.spec.source, sample, image.size, label.shape[::-1])
+        image, label = read_pair(self.spec.source, sample)
         if self.spec.long_side is not None:
             image, label = resize_long_side(image, label, self.spec.long_side)
         size, (height, width) = label.shape, self.spec.canvas
@@ -59,12 +59,21 @@ def _to_tensor(pixels: np.ndarray) -> Tensor:
     return torch.from_numpy(pixels.transpose(2, 0, 1).copy())
 
 
-def check_pair(source: Source, sample: Sample, image: tuple, label: tuple) -> None:
-    """Raise ``UserError`` unless image and label have one (width, height), that of ``source``."""
-    own, labels = ("×".join(map(str, size)) for size in (image, label))
+def read_pair(source: Source, sample: Sample) -> tuple[Image.Image, np.ndarray]:
+    """Image and label map; ``UserError`` unless they have one size, that of ``source``."""
+    image = read_image(sample.image)
+    # A size that an annotation makes up is found before so much memory is taken.
+    _check_size(sample, image.size, sample.annotated_size or image.size)
+    if source.size is not None and image.size != source.size:
+        own, others = ("×".join(map(str, size)) for size in (image.size, source.size))
+        raise UserError(f"{sample.image} is {own}, not {others}: use the images of that size")
+    label = sample.read_label(len(source.classes))
+    _check_size(sample, image.size, label.shape[::-1])
+    return image, label
+
+
+def _check_size(sample: Sample, image: tuple[int, int], label: tuple[int, int]) -> None:
     if image != label:
+        own, labels = ("×".join(map(str, size)) for size in (image, label))
         problem = f"{sample.label} is {labels} but {sample.image.name} is {own}"
         raise UserError(f"{problem}: image and label must match")
-    if source.size is not None and image != source.size:
-        problem = f"{sample.image} is {own}, not {source.size[0]}×{source.size[1]}"
-        raise UserError(f"{problem}: use the images of that size")

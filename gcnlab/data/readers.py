@@ -1,6 +1,7 @@
 """Reading one image, label map or list, with an error that names the file."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from gcnlab.data.transforms import VOID
 from gcnlab.errors import UserError
 
 ORIGINAL = "use the data set's original label files"
+AGAIN, OFFICIAL = "copy the file again", "use the official files"
 
 
 @contextmanager
@@ -22,6 +24,8 @@ def reading(path: Path, kind: str, remedy: str = "complete the data set") -> Ite
     ``remedy`` is what to do if the file is missing; a damaged one is to be copied again.
     """
     try:
+        if path.exists() and not path.is_file():  # reading a pipe would wait for ever
+            raise UserError(f"{path} is no file: put the file itself there")
         yield
     except UserError:
         raise
@@ -29,14 +33,17 @@ def reading(path: Path, kind: str, remedy: str = "complete the data set") -> Ite
         raise UserError(f"{path} is missing: {remedy}") from None
     except Exception as error:  # Pillow and scipy raise many kinds for a damaged file
         problem = f"{path} cannot be read as {kind} ({' '.join(str(error).split())})"
-        raise UserError(f"{problem}: copy the file again") from None
+        too_large = isinstance(error, Image.DecompressionBombError)
+        raise UserError(f"{problem}: {'scale it down' if too_large else AGAIN}") from None
 
 
 def read_image(path: Path) -> Image.Image:
-    """An RGB image; ``UserError`` if the file is missing, truncated or no image."""
+    """An RGB image; ``UserError`` if the file is missing, truncated, no image, or several."""
     with reading(path, "an image"), Image.open(path) as image:
         if image.mode[0] in "IF":  # which Pillow would turn white
             raise UserError(f"{path} has more than 8 bits a channel: save it with 8")
+        if getattr(image, "is_animated", False) and image.format != "MPO":  # as some cameras write
+            raise UserError(f"{path} has {image.n_frames} pictures: save one of them")
         return image.convert("RGB")
 
 
@@ -79,6 +86,11 @@ class Sample:
         return self.image, self.label
 
     @property
+    def annotated_size(self) -> tuple[int, int] | None:
+        """(width, height) that the annotation tells before the label map is made."""
+        return None
+
+    @property
     def annotation(self) -> bytes:
         """What belongs to this sample of a label file that holds many."""
         return b""
@@ -102,10 +114,21 @@ def _read_mat(path: Path) -> np.ndarray:
 
 
 def read_list(path: Path, remedy: str) -> list[str]:
-    """The non-empty lines of a list; ``UserError`` if it is missing (``remedy``) or no text."""
+    """The non-empty lines of a list; ``UserError`` if it is missing (``remedy``) or no text.
+
+    Also if a name (what stands before a tab) is in it twice: its image would count twice.
+    """
     with reading(path, "a list", remedy):
         lines = path.read_text(encoding="utf-8").splitlines()
-        return [line.strip() for line in lines if line.strip()]
+    lines = [line.strip() for line in lines if line.strip()]
+    check_unique((line.split("\t")[0] for line in lines), path)
+    return lines
+
+
+def check_unique(names: Iterable[Hashable], where: object) -> None:
+    """``UserError`` that says ``where`` if one of ``names`` is there twice."""
+    if twice := [name for name, times in Counter(names).items() if times > 1]:
+        raise UserError(f"{where} has {twice[0]} twice: {OFFICIAL}")
 
 
 def _table(ids: Mapping[int, int]) -> np.ndarray:

@@ -10,14 +10,13 @@ from gcnlab.errors import UserError
 
 @dataclass(frozen=True)
 class Source:
-    """A segmentation data set. ``holds`` and ``layout`` tell the user what the root must hold."""
+    """A segmentation data set. ``holds`` tells the user what the root must hold."""
 
     # root folder → samples; ``train`` and ``val`` are used by runs, others are parts that count
     splits: dict[str, Callable[[Path], list[Sample]]]
     classes: tuple[str, ...]  # names, in the order of the ids
     official_counts: dict[str, int]  # images of each split, as published
     holds: str = ""
-    layout: str = ""
     default_root: Callable[[], Path] | None = None  # synthetic data know their own folder
     size: tuple[int, int] | None = None  # (width, height) of every image; None if they differ
     official: str = "official"  # whose counts those are

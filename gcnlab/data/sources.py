@@ -10,10 +10,10 @@ from gcnlab.data.synthetic.sources import SYNTHETIC
 _BOTH = "VOCdevkit/ and benchmark_RELEASE/"
 _STAGE_1 = coco.stage1_splits(lambda root: root, voc.CLASSES)
 _TEST = {"test": voc.test_images, "official_test": 1456}
-_voc = partial(Source, classes=voc.CLASSES, layout=voc.LAYOUT)
+_voc = partial(Source, classes=voc.CLASSES)
 _coco = partial(_voc, official="in the paper", unused=lambda root: coco.unused(root, voc.CLASSES))
 _cityscapes = partial(
-    Source, classes=cityscapes.CLASSES, holds="cityscapes/", layout=cityscapes.LAYOUT,
+    Source, classes=cityscapes.CLASSES, holds="cityscapes/",
     size=cityscapes.SIZE, test=cityscapes.test_images, official_test=1525,
 )  # fmt: skip
 
@@ -36,11 +36,11 @@ SOURCES: dict[str, Source | ClassFolders] = {
         voc.SBD_SPLITS, holds="benchmark_RELEASE/", official_counts={"train": 8498, "val": 2857}
     ),
     "coco+voc": _coco(
-        _STAGE_1, holds=f"coco/, {_BOTH}", layout=f"{coco.LAYOUT}\n{voc.LAYOUT}", **_TEST,
+        _STAGE_1, holds=f"coco/, {_BOTH}", **_TEST,
         official_counts={"COCO": 99_310, "train": 109_892, "val": 1449},
     ),
     "coco": _coco(
-        {"train": _STAGE_1["COCO"]}, holds="coco/", layout=coco.LAYOUT,
+        {"train": _STAGE_1["COCO"]}, holds="coco/",
         official_counts={"train": 99_310},
     ),
     "cityscapes": _cityscapes(
@@ -51,7 +51,7 @@ SOURCES: dict[str, Source | ClassFolders] = {
     ),
     "camvid": Source(
         camvid.SPLITS, camvid.CLASSES, {"CamVid val": 101, "train": 367, "val": 233}, "camvid/",
-        camvid.LAYOUT, size=camvid.SIZE,
+        size=camvid.SIZE,
     ),
     "imagenet": _class_folders("imagenet", 1000, 1_281_167, 50_000),
     "tiny-imagenet": _class_folders("tiny-imagenet", 200, 100_000, 10_000),

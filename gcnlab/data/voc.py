@@ -17,13 +17,6 @@ CLASSES = (
     "train", "tvmonitor",
 )  # fmt: skip
 
-LAYOUT = """expected below the data root:
-  VOCdevkit/VOC2012/JPEGImages/*.jpg                     from VOCtrainval_11-May-2012.tar
-  VOCdevkit/VOC2012/SegmentationClass/*.png
-  VOCdevkit/VOC2012/ImageSets/Segmentation/{train,val}.txt
-  benchmark_RELEASE/dataset/{img,cls}                    from benchmark.tgz (SBD)
-  benchmark_RELEASE/dataset/{train,val}.txt"""
-
 
 def _voc_folder(root: Path) -> Path:
     folder = root / "VOCdevkit" / "VOC2012"
