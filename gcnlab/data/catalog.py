@@ -2,12 +2,15 @@
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache, lru_cache, partial
 from pathlib import Path
 
 from gcnlab.data.decode import ClassificationDecoder, SegmentationDecoder
+from gcnlab.data.readers import reading
 from gcnlab.data.spec import DataSpec
 from gcnlab.data.split import LARGE, Split
+from gcnlab.data.synthetic.cache import COMMITTED, check_drawn
 from gcnlab.data.transforms import centre_crop, crop_part, random_crop
 from gcnlab.errors import UserError
 
@@ -60,7 +63,27 @@ def fingerprint(spec: DataSpec, data_root: Path | None = None) -> str:
     """16 hex digits from the names, sizes and bytes of every image and label of both splits.
 
     Of more than ``LARGE`` images it is names and sizes only: reading ImageNet takes many minutes.
+    ``UserError`` if a file is missing, or drawn data were altered (see ``synthetic/cache.py``).
     """
+    whole = DataSpec(spec.name, side=1)
+    part = replace(whole, images=spec.images, holdout=spec.holdout)
+    if spec != part:
+        return fingerprint(part, data_root)
+    committed = COMMITTED.get(spec.name)
+    if committed and spec != whole:
+        fingerprint(whole)
+    try:
+        digest = _digest(spec, data_root)
+    except UserError:
+        if committed:
+            check_drawn()  # whose remedy is another
+        raise
+    if spec == whole and committed not in (None, digest):
+        check_drawn()
+    return digest
+
+
+def _digest(spec: DataSpec, data_root: Path | None) -> str:
     digest = hashlib.blake2b(digest_size=8)
     for split in SPLITS:
         if not spec.holdout and split not in spec.source.splits:
@@ -68,12 +91,9 @@ def fingerprint(spec: DataSpec, data_root: Path | None = None) -> str:
         listed = samples(spec, split, data_root)
         for sample in listed:
             for path in (sample[0],) if spec.is_classification else sample.files:
-                try:
+                with reading(path, "data"):
                     content = path.read_bytes() if len(listed) <= LARGE else b""
                     size = len(content) or path.stat().st_size
-                except OSError as error:
-                    problem = f"{path} cannot be read ({error.strerror})"
-                    raise UserError(f"{problem}: complete the data set") from None
                 digest.update(f"{split} {path.parent.name}/{path.name} {size}\n".encode())
                 digest.update(content)
             digest.update(b"" if spec.is_classification else sample.annotation)

@@ -10,11 +10,12 @@ import numpy as np
 
 from gcnlab.data.catalog import fingerprint
 from gcnlab.data.class_folders import ClassFolders
-from gcnlab.data.decode import check_pair
+from gcnlab.data.decode import read_pair
 from gcnlab.data.readers import Sample, read_image
 from gcnlab.data.source import Source
 from gcnlab.data.sources import SOURCES
 from gcnlab.data.spec import DataSpec
+from gcnlab.data.synthetic.cache import COMMITTED
 from gcnlab.data.transforms import VOID
 from gcnlab.errors import UserError
 
@@ -27,7 +28,8 @@ def check(name: str, data_root: Path | None = None) -> dict[str, Any]:
         lower); ``unused`` (images of COCO that show no object of the classes); ``test`` (images
         without labels, if the set has a test server); ``overlap`` (names in train and val; of
         classification data, files with the same bytes); ``largest`` (longest image side in pixels);
-        ``fingerprint``. Of segmentation data also ``left_out`` (names of SBD that are in val and so
+        ``fingerprint``; of synthetic data ``as_committed`` (they are those behind the committed
+        records). Of segmentation data also ``left_out`` (names of SBD that are in val and so
         not in train) and ``labels`` (pixels per label value over train and val); of classification
         data ``per_class`` (images of each split's smallest and largest class).
 
@@ -42,6 +44,9 @@ def check(name: str, data_root: Path | None = None) -> dict[str, Any]:
               for s, n in source.official_counts.items()}  # fmt: skip
     complete = all(entry["images"] >= entry["official"] for entry in splits.values())
     report = {"name": name, "root": str(root), "splits": splits, "complete": complete}
+    report["fingerprint"] = fingerprint(spec, data_root)  # first: of altered drawn data it says so
+    if name in COMMITTED:
+        report["as_committed"] = report["fingerprint"] == COMMITTED[name]
     if getattr(source, "unused", None):
         report["unused"] = source.unused(root)
     if getattr(source, "test", None):
@@ -51,7 +56,7 @@ def check(name: str, data_root: Path | None = None) -> dict[str, Any]:
             problem = f"the {split} split has no images (of these classes)"
             raise UserError(f"{problem}: check its lists and folders")
     details = _classes if isinstance(source, ClassFolders) else _labels
-    return report | details(source, listed) | {"fingerprint": fingerprint(spec, data_root)}
+    return report | details(source, listed)
 
 
 def _test_images(source: Source, root: Path) -> int:
@@ -86,8 +91,7 @@ def _classes(source: ClassFolders, listed: dict[str, list]) -> dict[str, Any]:
 
 def _labels(source: Source, listed: dict[str, list]) -> dict[str, Any]:
     def read(sample: Sample) -> tuple[np.ndarray, int]:
-        image, label = read_image(sample.image), sample.read_label(len(source.classes))
-        check_pair(source, sample, image.size, label.shape[::-1])
+        image, label = read_pair(source, sample)
         return np.bincount(label.ravel(), minlength=256), max(image.size)
 
     pixels, largest = np.zeros(256, np.int64), 0
@@ -125,7 +129,12 @@ def describe(report: dict[str, Any]) -> str:
         lines.append(f"  {len(source.classes)} classes; {largest}; images per class: {sizes}")
     else:
         lines += _label_lines(report, source.classes)
-    return "\n".join([*lines, f"  fingerprint {report['fingerprint']}"])
+    drawn = ""
+    if "as_committed" in report:
+        other = ", not those of the committed study: other libraries draw other bytes here, and"
+        other += " the tables take no record of both"
+        drawn = ", as of the committed study" if report["as_committed"] else other
+    return "\n".join([*lines, f"  fingerprint {report['fingerprint']}{drawn}"])
 
 
 def _label_lines(report: dict[str, Any], classes: tuple[str, ...]) -> list[str]:
