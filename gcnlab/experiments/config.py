@@ -1,7 +1,9 @@
 """A run as data: one frozen config per kind of run, as JSON and back."""
 
 from dataclasses import MISSING, dataclass, fields, is_dataclass
-from typing import Any, ClassVar
+from functools import cache, partial
+from types import UnionType
+from typing import Any, ClassVar, Union, get_args, get_origin, get_type_hints
 
 from gcnlab.data import DataSpec
 from gcnlab.errors import UserError
@@ -175,23 +177,42 @@ def from_json(config: dict[str, Any]) -> Run:
         for name, build in _PARTS.items():
             if isinstance(values.get(name), dict):
                 values[name] = build(values[name])
-        return kind(**values)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise UserError(f"a run's config is not one of this version of gcnlab: {error!r}") from None
+        return _built(kind, values)
+    except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        reason = " ".join(repr(error).split())[:200]
+        raise UserError(f"a run's config is not one of this version of gcnlab: {reason}") from None
 
 
-def _tuples(values: dict[str, Any]) -> dict[str, Any]:
-    return {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+@cache
+def _types(kind: type) -> dict[str, tuple[type, ...]]:
+    """The types that each field of ``kind`` may have, whatever the entries of a tuple are."""
+    unions = (Union, UnionType)
+    hints = {n: get_args(h) if get_origin(h) in unions else (h,)
+             for n, h in get_type_hints(kind).items()}  # fmt: skip
+    return {n: tuple(get_origin(h) or h for h in (*hs, *[int] * (float in hs)))
+            for n, hs in hints.items()}  # fmt: skip
+
+
+def _built(kind: type, values: dict[str, Any]) -> Any:
+    """``kind(**values)``, lists as tuples; ``TypeError`` for a value that is not of its type."""
+    values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+    for name, value in values.items():
+        if not isinstance(value, _types(kind).get(name, object)):
+            raise TypeError(f"{name} is {value!r:.40}")
+    built = kind(**values)
+    hash(built)  # TypeError for a list in a tuple
+    return built
 
 
 def _crf(values: dict[str, Any]) -> Crf:
-    return Crf(**{**values, "candidates": tuple(Pairwise(**c) for c in values["candidates"])})
+    candidates = tuple(_built(Pairwise, candidate) for candidate in values["candidates"])
+    return _built(Crf, values | {"candidates": candidates})
 
 
 _PARTS = {
-    "data": lambda values: DataSpec(**_tuples(values)),
-    "schedule": lambda values: Schedule(**values),
-    "test_time": lambda values: TestTime(**_tuples(values)),
+    "data": partial(_built, DataSpec),
+    "schedule": partial(_built, Schedule),
+    "test_time": partial(_built, TestTime),
     "crf": _crf,
     "start": from_json,
 }

@@ -14,6 +14,7 @@ from typing import Any
 
 from gcnlab import files
 from gcnlab.errors import UserError
+from gcnlab.experiments.record_shape import SHAPES, check
 
 FORMAT = 2
 COMMITTED = Path(__file__).resolve().parents[2] / "results"
@@ -22,19 +23,6 @@ FOLDERS = ("runs", "fields")
 MANIFEST = "manifest.json"
 
 Record = dict[str, Any]
-
-_COMMON = {"format": int, "kind": str, "key": str, "name": str, "config": dict, "identity": dict,
-           "evaluation_version": int, "environment": dict}  # fmt: skip
-_RUN = {"metrics": dict, "counts": dict, "history": list, "images": dict}
-_CONTENT = {
-    "pre-training": _COMMON | _RUN,
-    "training": _COMMON | _RUN,
-    "evaluation": _COMMON | _RUN,
-    "crf": _COMMON | _RUN,
-    "receptive-field": _COMMON
-    | {"objects": list, "by_size": dict, "settings": dict, "theoretical": int},
-}
-_IDENTITY = {"data", "start", "device", "precision", "threads", "training_version"}
 
 
 def path_of(out: Path, profile: str, folder: str, name: str, key: str) -> Path:
@@ -58,6 +46,8 @@ def _without_nan(value: Any) -> Any:
 def read(path: Path) -> Record:
     """The record in ``path``; ``UserError`` naming the file if it is missing, damaged or none."""
     try:
+        if path.exists() and not path.is_file():  # reading a pipe would wait for ever
+            raise ValueError("no regular file")
         return _read(path, path.stat().st_mtime_ns)
     except (ValueError, KeyError, TypeError, RecursionError, OSError) as error:
         reason = " ".join(repr(error).split())[:200]
@@ -70,28 +60,10 @@ def _read(path: Path, _: int) -> Record:
     record = json.loads(path.read_text(encoding="utf-8"))
     if record["format"] != FORMAT:
         raise ValueError(f"format {record['format']}, not {FORMAT}")
-    for name, kind in _CONTENT[record["kind"]].items():
-        if not isinstance(record.get(name), kind):
-            raise ValueError(f"{name} is {record.get(name)!r:.40}, not a {kind.__name__}")
-    identity = _IDENTITY | ({"weights"} if record["kind"] == "receptive-field" else set())
-    if missing := identity - record["identity"].keys():
-        raise ValueError(f"identity lacks {min(missing)}")
-    _check_values(record)
+    check(record, SHAPES[record["kind"]])
     if path.name != f"{record['name']}-{record['key']}.json":
         raise ValueError("its name and key are not those of the file")
     return record
-
-
-def _check_values(record: Record) -> None:
-    """``ValueError`` if numbers that tables are made of are none."""
-    scores = {n: v for n, v in record.get("metrics", {}).items() if n != "iou"}
-    for name, value in scores.items():
-        if not isinstance(value, int | float | None):
-            raise ValueError(f"{name} is {value!r:.40}, not a number")
-    if not all(isinstance(point, dict) for point in record.get("history", [])):
-        raise ValueError("history is no list of points")
-    if not isinstance(record["environment"].get("finished"), str):
-        raise ValueError("environment lacks the time at which it was finished")
 
 
 def read_all(out: Path, profile: str, folder: str = "runs") -> list[Record]:
@@ -106,17 +78,25 @@ def read_all(out: Path, profile: str, folder: str = "runs") -> list[Record]:
 def digests(folder: Path) -> dict[str, str]:
     """SHA-256 of every record of a profile's ``folder``, by its path below that."""
     paths = sorted(path for name in FOLDERS for path in (folder / name).glob("*.json"))
+    paths = [path for path in paths if path.is_file()]  # reading a pipe would wait for ever
     return {
         path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in paths
     }
 
 
+def _manifest(path: Path) -> dict[str, str]:
+    try:
+        known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        check(known, {str: str}, "manifest")
+        return known
+    except (ValueError, RecursionError, OSError) as error:
+        raise UserError(f"{path} is no manifest ({error!r:.200}): restore it") from None
+
+
 def check_manifest(folder: Path) -> list[str]:
     """What differs between the records of a profile's ``folder`` and its manifest, a line each."""
-    path = folder / MANIFEST
-    known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    present = digests(folder)
+    known, present = _manifest(folder / MANIFEST), digests(folder)
     lines = [f"{name} is missing" for name in known.keys() - present.keys()]
     lines += [f"{name} is not in the manifest" for name in present.keys() - known.keys()]
     both = known.keys() & present.keys()
@@ -135,6 +115,6 @@ def extend_manifest(folder: Path) -> int:
             "them (git checkout)"
         )
     path, present = folder / MANIFEST, digests(folder)
-    before = len(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else 0
+    before = len(_manifest(path))
     files.write(json.dumps(present, indent=1) + "\n", path)
     return len(present) - before
