@@ -24,7 +24,10 @@ def build_model(run: PreTraining | Training, weights: Path | str | None = None) 
 def initialise(run: PreTraining | Training, store: Store) -> torch.nn.Module:
     """The model of ``run`` as its training begins; ``UserError`` if its start is damaged."""
     if isinstance(run.start, str | None):
-        return build_model(run, weights_file(run, store.data_root) or run.start)
+        try:
+            return build_model(run, weights_file(run, store.data_root) or run.start)
+        except ValueError as error:  # of weights that do not fit
+            raise UserError(str(error)) from None
     trained_model(run.start, store)  # checks the digest
     return build_model(run, store.output(run.start))
 
@@ -50,11 +53,11 @@ def load_weights(run: PreTraining | Training, path: Path, digest: str) -> torch.
     """The model of ``run`` with the weights in ``path``; ``UserError`` unless their digest is
     ``digest``."""
     model = build_model(run)
+    if not path.is_file():  # reading a pipe would wait for ever
+        raise UserError(f"{path} is missing: train this run first (python -m gcnlab run)")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
         model.load_state_dict(state)
-    except FileNotFoundError:
-        raise UserError(f"{path} is missing: train this run first (python -m gcnlab run)") from None
     except Exception as error:  # torch raises many kinds for a damaged or foreign file
         reason = " ".join(repr(error).split())[:120]
         raise UserError(

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from gcnlab.errors import UserError
 from gcnlab.training import best_precision
 
 THREADS = 1  # of every run, whatever the number of jobs: sums in another order give other weights
@@ -22,9 +23,16 @@ _LIBRARIES = ("torchvision", "numpy", "scipy", "pillow")
 
 
 def pick_device() -> torch.device:
-    """``$GCNLAB_DEVICE``, else the first GPU, else the CPU."""
-    gpu = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(os.environ.get("GCNLAB_DEVICE") or gpu)
+    """``$GCNLAB_DEVICE``, else the first GPU, else the CPU; ``UserError`` for one that is none."""
+    has_gpu = torch.cuda.is_available()
+    name = os.environ.get("GCNLAB_DEVICE") or ("cuda" if has_gpu else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = None
+    if device is None or (device.type == "cuda" and not has_gpu):
+        raise UserError(f"GCNLAB_DEVICE={name}: this machine has no such device; unset it, or cpu")
+    return device
 
 
 def arithmetic() -> dict[str, Any]:

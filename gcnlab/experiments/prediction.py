@@ -1,7 +1,9 @@
 """A finished run on pictures of one's own."""
 
 import io
+import warnings
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,7 @@ from PIL import Image
 from gcnlab import files
 from gcnlab.data import DataSpec
 from gcnlab.data.palette import COLORS, PALETTE
-from gcnlab.data.readers import read_image, read_upright
+from gcnlab.data.readers import read_image, read_upright, reading
 from gcnlab.data.transforms import pad
 from gcnlab.errors import UserError
 from gcnlab.evaluation.crf import Pairwise, dense_crf
@@ -22,7 +24,9 @@ from gcnlab.experiments.building import load_weights
 from gcnlab.experiments.config import CrfEvaluation, Evaluation, PreTraining, Training, from_json
 from gcnlab.experiments.environment import pick_device
 from gcnlab.experiments.measuring import inference_context
+from gcnlab.experiments.store import key_of
 
+MOST_PIXELS = 1 << 25  # of a picture: the probabilities of 21 classes then take 3 GB
 SegmentationRun = Training | Evaluation | CrfEvaluation
 
 
@@ -43,9 +47,12 @@ def find_record(key: str, runs: Path) -> Path:
 
 def segmentation_run(path: Path) -> SegmentationRun:
     """The run of the record in ``path``; ``UserError`` if it is a classifier's or damaged."""
-    run = from_json(records.read(path)["config"])
+    record = records.read(path)
+    run = from_json(record["config"])
     if isinstance(run, PreTraining):
         raise UserError(f"{path.stem} is a classifier: name a segmentation run")
+    if record["key"] != key_of(run, record["identity"]):
+        raise UserError(f"{path}: its config is not that of its key: restore the file")
     return run
 
 
@@ -77,7 +84,7 @@ class Predictor:
         self.kernels, self.how = None, run.training.test_time or TestTime()
         if isinstance(run, CrfEvaluation):
             run.crf.check_backend()
-            self.kernels = Pairwise(**records.read(path)["crf"]["chosen"])
+            self.kernels = _chosen(path, run)
             path, run = _start_of(path, run.start)
         if isinstance(run, Evaluation):
             self.how = run.test_time
@@ -108,11 +115,18 @@ def _load(path: Path, run: Training) -> torch.nn.Module:
     if record.get("diverged"):
         raise UserError(f"{path.stem} diverged ({record['diverged']}): it has no trained weights")
     weights = path.parent.parent / "weights" / f"{path.stem}.pt"
-    try:
-        return load_weights(run, weights, record["weights"])
-    except (TypeError, ValueError, KeyError, AttributeError, RuntimeError) as error:
-        reason = " ".join(repr(error).split())[:120]
-        raise UserError(f"{path}: its config makes no model ({reason}): restore the file") from None
+    model = load_weights(run, weights, record["weights"])
+    if not all(tensor.isfinite().all() for tensor in model.state_dict().values()):
+        raise UserError(f"{weights} has values that are no numbers: name another run")
+    return model
+
+
+def _chosen(path: Path, run: CrfEvaluation) -> Pairwise:
+    chosen = records.read(path)["crf"]["chosen"]
+    for kernels in run.crf.candidates:
+        if asdict(kernels) == chosen:
+            return kernels
+    raise UserError(f"{path} has chosen none of its CRF's kernels: restore the file")
 
 
 def _class_ids(spec: DataSpec) -> np.ndarray:
@@ -152,10 +166,17 @@ def outputs(pictures: list[Path], out: Path) -> list[Path]:
 
 
 def check_pictures(pictures: list[Path]) -> None:
-    """``UserError`` for the first that is missing, damaged or no regular file."""
+    """``UserError`` for the first that is missing, damaged, too large or no regular file."""
     for path in pictures:
-        if path.exists() and not path.is_file():
-            raise UserError(f"{path} is no picture: name a file")
+        with (
+            warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning),
+            reading(path, "an image"),
+            Image.open(path) as image,
+        ):
+            pixels = image.width * image.height
+        if pixels > MOST_PIXELS:
+            problem = f"{path} has {pixels / 1e6:.0f} megapixels"
+            raise UserError(f"{problem}: scale it down to at most {MOST_PIXELS / 1e6:.0f}")
         read_image(path)
 
 
@@ -169,10 +190,10 @@ def predict(pictures: list[Path], predictor: Predictor, out: Path) -> Iterator[s
         image = read_upright(path)
         classes = predictor(image)
         write_class_ids(classes, out / f"{path.stem}.png")
-        shade = np.where((classes > 0)[..., None] | (class_names[0] != "background"), 0.5, 0.0)
-        overlay = np.array(image) * (1 - shade) + COLORS[classes & 255] * shade
-        shown = Image.fromarray(overlay.round().astype(np.uint8))
-        write_png(shown, out / f"{path.stem}_overlay.png")
+        shaded = Image.fromarray((classes > 0) | (class_names[0] != "background"))
+        blend = Image.blend(image, Image.fromarray(COLORS[classes & 255]), 0.5)
+        overlay = Image.composite(blend, image, shaded.convert("L"))
+        write_png(overlay, out / f"{path.stem}_overlay.png")
         ids, pixels = np.unique(classes, return_counts=True)
         shares = sorted(zip(pixels / classes.size, ids, strict=True), reverse=True)
         yield f"{path}: " + ", ".join(f"{class_names[i]} {100 * s:.1f} %" for s, i in shares)

@@ -10,7 +10,7 @@ import torch
 from gcnlab import data
 from gcnlab.errors import UserError
 from gcnlab.evaluation import count_parameters
-from gcnlab.experiments.building import build_model
+from gcnlab.experiments.building import build_model, initialise
 from gcnlab.experiments.config import CrfEvaluation, Evaluation, Run
 from gcnlab.experiments.probabilities import TUNING_IMAGES
 from gcnlab.experiments.store import Store, weights_file
@@ -39,9 +39,12 @@ def chain(run: Run) -> Iterator[Run]:
 
 def check_present(runs: list[Run], store: Store) -> None:
     """``UserError`` if data or weights that ``runs``, and those they start from, need are
-    missing."""
+    missing, or the weights damaged."""
+    checked = set()
     for run in dict.fromkeys(link for each in runs for link in chain(each)):
-        weights_file(run, store.data_root)
+        if weights_file(run, store.data_root) and (run.backbone, run.start) not in checked:
+            checked.add((run.backbone, run.start))
+            initialise(run, store)
         for split in ("train", "val"):
             data.samples(run.data, split, store.data_root)
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from gcnlab.data import cityscapes
 from gcnlab.data.palette import PALETTE
-from gcnlab.data.readers import read_image
+from gcnlab.data.readers import OFFICIAL, read_image
 from gcnlab.errors import UserError
 from gcnlab.experiments.prediction import Predictor, SegmentationRun, write_class_ids, write_png
 
@@ -47,7 +47,10 @@ class Submission:
         spec = self.run.data
         if spec.source.test is None:
             raise UserError(f"data set {spec.name!r} has no test server")
-        return {self._name(image): image for image in spec.source.test(spec.root(self.data_root))}
+        images = spec.source.test(spec.root(self.data_root))
+        if not images:
+            raise UserError(f"the test list of {spec.name!r} names no image: {OFFICIAL}")
+        return {self._name(image): image for image in images}
 
     def _name(self, image: Path) -> str:
         if self.is_street:

@@ -40,7 +40,7 @@ def _read_file(path: Path) -> dict[str, Tensor]:
             with np.load(path, allow_pickle=False) as arrays:
                 return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
         state = torch.load(path, map_location="cpu", weights_only=True)
-        if not isinstance(state, dict):
+        if not all(isinstance(tensor, Tensor) for tensor in dict(state).values()):
             raise TypeError("no dictionary of tensors")
         return state
     except FileNotFoundError:
@@ -56,7 +56,8 @@ def load_matching(
     """Load ``state`` into ``module`` with every tensor accounted for.
 
     ``source`` is named in messages, ``ignore`` are prefixes of names that by design are no part of
-    ``module``. Raises ``ValueError`` for a missing, unexpected or wrongly shaped tensor, by name.
+    ``module``. Raises ``ValueError`` for a missing, unexpected, wrongly shaped or not finite
+    tensor, by name.
     """
     state = {name: t for name, t in state.items() if not name.startswith(tuple(ignore))}
     own = module.state_dict()
@@ -65,6 +66,7 @@ def load_matching(
         "lacks": [n for n in own if n not in state and not n.endswith("num_batches_tracked")],
         "has unknown": [n for n in state if n not in own],
         "has a wrong shape for": [n for n in state if n in own and state[n].shape != own[n].shape],
+        "has infinite values or nan in": [n for n in state if not state[n].isfinite().all()],
     }
     for problem, names in problems.items():
         if names:
