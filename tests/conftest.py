@@ -1,13 +1,15 @@
 """For all tests: one thread, the CPU, drawn data in a temporary folder, one smoke study."""
 
 import os
+import shutil
 from types import SimpleNamespace
 
 import pytest
 import torch
+from made_data import catalogue, forget, write_all
 
 from gcnlab.analysis.tables import table_configs
-from gcnlab.data.synthetic import voc
+from gcnlab.data import sources
 from gcnlab.experiments import profiles, scheduler
 from gcnlab.experiments.store import Store
 
@@ -76,14 +78,20 @@ def real_data(pytestconfig):
 
 @pytest.fixture(scope="session")
 def layout(tmp_path_factory):
-    """A small data root in the official layouts: VOC 4 + 3, SBD 5, single shapes 30 + 2.
-
-    Copy it before changing it.
-    """
+    """A small data root in the official layouts, see ``made_data``; copy it before changing it."""
     folder = tmp_path_factory.mktemp("layout") / "data"
-    voc.write(folder, voc.Sizes(train=4, extra=5, val=3, single_train=30, single_val=2))
+    write_all(folder)
     return folder
 
 
 def pytest_addoption(parser):
     parser.addoption("--kills", type=int, default=12, help="of a study, see tests/test_kills.py")
+
+
+@pytest.fixture
+def root(layout, tmp_path, monkeypatch):
+    """A copy of that data root, which a test may damage; the catalogue is told its sizes."""
+    for name, source in catalogue().items():
+        monkeypatch.setitem(sources.SOURCES, name, source)
+    forget()
+    return shutil.copytree(layout, tmp_path / "data")

@@ -5,7 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
-from PIL import Image
+from made_data import CAT, HEIGHT, PERSON, TRUCK, WIDTH, box, write_coco
 from pycocotools import mask
 from pycocotools.coco import COCO
 
@@ -18,44 +18,9 @@ from gcnlab.errors import UserError
 # torchvision's reference training: COCO's category ids in the order of VOC's classes, background
 # first: references/segmentation/coco_utils.py of https://github.com/pytorch/vision
 CATEGORY_IDS = (0, 5, 2, 16, 9, 44, 6, 3, 17, 62, 21, 67, 18, 19, 4, 1, 64, 20, 63, 7, 72)
-CATEGORIES = {
-    1: "person", 2: "bicycle", 3: "car", 4: "motorcycle", 5: "airplane", 6: "bus", 7: "train",
-    8: "truck", 9: "boat", 16: "bird", 17: "cat", 18: "dog", 19: "horse", 20: "sheep", 21: "cow",
-    44: "bottle", 62: "chair", 63: "couch", 64: "potted plant", 67: "dining table", 72: "tv",
-    90: "toothbrush",
-}  # fmt: skip
-PERSON, CAT, TRUCK = 1, 17, 8
-SIZE = HEIGHT, WIDTH = [16, 20]
-
-
-def box(category, x, y, width, height, crowd=0, area=None):
-    corners = [x, y, x + width, y, x + width, y + height, x, y + height]
-    shape = {"area": area or width * height, "segmentation": [corners]}
-    return {"category_id": category, "iscrowd": crowd, **shape}
-
-
 def packed(pixels):
     """COCO's compressed run lengths."""
     return mask.encode(np.asfortranarray(pixels, np.uint8))["counts"].decode()
-
-
-def write_coco(root, *images, part="train2017", place="coco/train2017"):
-    """One image per list of objects → the annotation file. Ids are 7, 14, …, the last one first."""
-    path = root / "coco/annotations" / f"instances_{part}.json"
-    for folder in (path.parent, root / place):
-        folder.mkdir(parents=True, exist_ok=True)
-    listed, annotations = [], []
-    for number, objects in enumerate(images, 1):
-        name = f"{part}_{number}.jpg"
-        Image.new("RGB", (WIDTH, HEIGHT), (90, 90, 90)).save(root / place / name)
-        listed.append({"id": 7 * number, "file_name": name, "width": WIDTH, "height": HEIGHT})
-        for shape in objects:
-            annotations.append({"id": len(annotations) + 1, "image_id": 7 * number, **shape})
-    categories = [{"id": i, "name": name} for i, name in CATEGORIES.items()]
-    content = {"images": listed[::-1], "annotations": annotations, "categories": categories}
-    path.write_text(json.dumps(content))
-    coco._part.cache_clear()
-    return path
 
 
 def labels(root):
@@ -201,62 +166,3 @@ def test_checking_coco(tmp_path):
     assert "overlap" not in text, "there is no val"
     more = report | {"splits": {"train": {"images": 1, "official": 0}}}
     assert "1 images of 0 in the paper: 1 more" in describe(more)
-
-
-# --- faults ---
-
-
-AGAIN = "copy it again"
-
-
-def image(annotations):
-    return annotations.parents[1] / "train2017/train2017_1.jpg"
-
-
-def rewrite(**changes):
-    def change(path):
-        path.write_text(json.dumps(json.loads(path.read_text()) | changes))
-
-    return change
-
-
-@pytest.mark.parametrize(("damage", "says"), [
-    (lambda path: path.write_text(path.read_text()[:-40]), ["{file}", "JSONDecodeError", AGAIN]),
-    (lambda path: path.write_bytes(b"\xff\xfe\x00PK"), ["{file}", "UnicodeDecodeError", AGAIN]),
-    (lambda path: path.write_text("[]"), ["{file}", "no readable COCO annotation file", AGAIN]),
-    (rewrite(annotations=[{"id": 1}]), ["{file}", "'category_id'", AGAIN]),
-    (rewrite(annotations=[box(91, 0, 0, 1, 1)]), ["{file}", "91", AGAIN]),
-    (rewrite(images=[]), ["{file}", "7", AGAIN]),
-    (rewrite(images=[{"id": 7, "file_name": "a.jpg", "height": -16, "width": 20}]), ["20×-16"]),
-    (lambda path: path.unlink(), ["{file} is missing", "unpack COCO's annotations"]),
-    (lambda path: shutil.rmtree(image(path).parent), ["train2017 is missing", "train2017.zip"]),
-    (lambda path: shutil.rmtree(path.parents[1]), ["train2017 is missing", "train2017.zip"]),
-    (lambda path: image(path).unlink(), ["train2017_1.jpg is missing: complete the data set"]),
-    (lambda path: Image.new("RGB", (9, 8)).save(image(path)), ["{file} is 20×16", "jpg is 9×8"]),
-])  # fmt: skip
-def test_damaged_coco(damage, says, tmp_path, caught):
-    path = write_coco(tmp_path, [box(PERSON, 3, 3, 2, 2)])
-    damage(path)
-    with pytest.raises(UserError) as info:
-        check("coco", tmp_path)
-    for part in says:
-        assert part.format(file=path) in caught(info)
-
-
-@pytest.mark.parametrize("broken", [
-    None, [], [[]], [[1, 1, 9]], [[1, 1, 9, 1]], ["corners"], [[1, 1, 9, 1, 9, "x"]],
-    {"counts": [100, 220]}, {"size": SIZE}, {"size": SIZE[::-1], "counts": [100, 220]},
-    {"size": SIZE, "counts": [100, 221]}, {"size": SIZE, "counts": [-1, 321]},
-    {"size": SIZE, "counts": "no run lengths~~"},
-    # what pycocotools takes, and draws from memory that nobody wrote, or crashes on
-    [[1, 1, 9, 1, 9, 9, 1]], [[1, 1, 9, 1, 9, 9], [4]], [[1, 1, 9, 1, 9, 1e9]],
-    [[1, 1, 9, 1, 9, float("nan")]],
-    {"size": SIZE, "counts": [100, 20]}, {"size": SIZE, "counts": packed(np.eye(9, WIDTH))},
-])  # fmt: skip
-def test_objects_that_cannot_be_drawn(broken, tmp_path, caught):
-    shape = {**box(PERSON, 3, 3, 2, 2), "segmentation": broken}
-    path = write_coco(tmp_path, [box(CAT, 0, 0, 2, 2)], [shape])
-    with pytest.raises(UserError) as info:
-        check("coco", tmp_path)
-    for part in (str(path), "train2017_2.jpg", "original annotation"):
-        assert part in caught(info)

@@ -6,65 +6,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import scipy.io
+from made_data import forget
 from PIL import Image
 from torchvision.datasets import Cityscapes
 
 from gcnlab import data
 from gcnlab.data import DataSpec, camvid, catalog, cityscapes, sources, voc
 from gcnlab.data.check import check, describe
-from gcnlab.data.class_folders import ClassFolders
-from gcnlab.data.synthetic import cityscapes as streets
 from gcnlab.data.transforms import VOID
 from gcnlab.errors import UserError
-
-
-def write_camvid(root):
-    """3, 1 and 2 images of 24×20: pixels hold row and column, labels a function of them."""
-    rows, columns = np.mgrid[:20, :24]
-    for part, count in (("train", 3), ("val", 1), ("test", 2)):
-        for folder in (part, f"{part}annot"):
-            (root / "camvid" / folder).mkdir(parents=True)
-        for i in range(count):
-            image = np.stack([5 * rows, 5 * columns, np.full_like(rows, i)], -1).astype(np.uint8)
-            Image.fromarray(image).save(root / f"camvid/{part}/{part}{i}.png")
-            label = ((3 * rows + 7 * columns + i) % 12).astype(np.uint8)
-            Image.fromarray(label).save(root / f"camvid/{part}annot/{part}{i}.png")
-
-
-def write_folders(root):
-    """Three classes with 2 and 1 images of 56×40 and 56×48."""
-    rng = np.random.default_rng(0)
-    for part, count in (("train", 2), ("val", 1)):
-        for name in ("n03", "n01", "n02"):
-            folder = root / "tiny-imagenet" / part / name
-            folder.mkdir(parents=True)
-            for i in range(count):
-                pixels = rng.integers(0, 256, (40 + 8 * i, 56, 3), dtype=np.uint8)
-                Image.fromarray(pixels).save(folder / f"{name}_{part}{i}.JPEG")
-
-
-def forget():
-    """As a new process: nothing is known of any folder."""
-    for cached in (catalog.samples, catalog.fingerprint, catalog.load):
-        cached.cache_clear()
-
-
-@pytest.fixture
-def root(layout, tmp_path, monkeypatch):
-    """All layouts in one data root that a test may damage; the catalogue is told their sizes."""
-    shutil.copytree(layout, tmp_path, dirs_exist_ok=True)
-    streets.write(tmp_path, streets.Sizes(fine=3, val=2, coarse=4, test=1))
-    write_camvid(tmp_path)
-    write_folders(tmp_path)
-    sizes = {"camvid": (24, 20), "cityscapes": streets.SIZE, "cityscapes-coarse": streets.SIZE}
-    for name, size in sizes.items():
-        monkeypatch.setitem(sources.SOURCES, name, replace(sources.SOURCES[name], size=size))
-    tiny = ClassFolders("tiny-imagenet", ("a", "b", "c"), {"train": 6, "val": 4})
-    monkeypatch.setitem(sources.SOURCES, "tiny-imagenet", tiny)
-    forget()
-    return tmp_path
-
 
 # --- what is read ---
 
@@ -199,99 +149,11 @@ def test_the_same_picture_in_train_and_val_is_an_overlap(root):
     assert report["overlap"] == ["n01/n01_train0.JPEG"] and report["largest"] == 56
 
 
-# --- damage ---
-
-
-def truncate(path):
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-
-
-def unlink(path):
-    path.unlink()
-
-
-def empty(path):
-    for file in path.rglob("*.*"):
-        file.unlink()
-
-
-def write(content):
-    return lambda path: path.write_bytes(content)
-
-
-def picture(mode, size=(64, 64), value=0):
-    return lambda path: Image.new(mode, size, value).save(path)
-
-
-def mat(array, key="GTcls"):
-    return lambda path: scipy.io.savemat(path, {key: {"Segmentation": array}})
-
-
-def filled(value, dtype=np.uint8, height=64):
-    return np.full((height, 64), value, dtype)
-
+# --- faults ---
 
 VOC, SBD, LISTS = "VOCdevkit/VOC2012", "benchmark_RELEASE/dataset", "ImageSets/Segmentation"
 JPEG, PNG = f"{VOC}/JPEGImages/2007_000000.jpg", f"{VOC}/SegmentationClass/2007_000000.png"
-MAT, CITY, ROAD = f"{SBD}/cls/2009_000004.mat", "cityscapes", "train/aachen/aachen_000000_000019"
-FINE = f"{CITY}/gtFine/{ROAD}_gtFine_labelIds.png"
-COARSE = f"{CITY}/gtCoarse/train_extra/augsburg/augsburg_000000_000019_gtCoarse_labelIds.png"
-TINY = "tiny-imagenet"
-MISSING = "is missing: complete the data set"
-
-
-@pytest.mark.parametrize(("name", "path", "damage", "says"), [
-    ("voc", VOC, shutil.rmtree, "unpack VOC 2012 there, or correct the data root"),
-    ("voc", f"{VOC}/{LISTS}/train.txt", unlink, "unpack VOC 2012 completely"),
-    ("voc", f"{VOC}/{LISTS}/val.txt", write(b"\xff\xfe"), "cannot be read as a list"),
-    ("voc", f"{SBD}/train.txt", unlink, "unpack SBD"),
-    ("voc", f"{SBD}/val.txt", unlink, "unpack SBD"),
-    ("voc", JPEG, truncate, "truncated"),
-    ("voc", JPEG, write(b"<html>404</html>"), "cannot be read as an image"),
-    ("voc", JPEG, unlink, MISSING),
-    ("voc", f"{SBD}/img/2009_000004.jpg", truncate, "truncated"),
-    ("voc", PNG, unlink, MISSING),
-    ("voc", PNG, truncate, "cannot be read as a label map"),
-    ("voc", PNG, picture("RGB"), "mode RGB"),
-    ("voc", PNG, picture("L", value=21), "values [21]"),
-    ("voc", PNG, picture("L", value=254), "values [254]"),
-    ("voc", PNG, picture("L", (64, 63)), "64×63"),
-    ("voc", MAT, unlink, MISSING),
-    ("voc", MAT, truncate, "cannot be read as an SBD label"),
-    ("voc", MAT, write(b""), "cannot be read as an SBD label"),
-    ("voc", MAT, mat(filled(0), "other"), "cannot be read as an SBD label"),
-    ("voc", MAT, mat(filled(33)), "values [33]"),
-    ("voc", MAT, mat(filled(256, np.int16)), "values [256]"),
-    ("voc", MAT, mat(filled(-1, np.int16)), "values [-1]"),
-    ("voc", MAT, mat(filled(0, height=32)), "64×32"),
-    ("cityscapes-coarse", CITY, shutil.rmtree, "is missing: unpack "),
-    ("cityscapes-coarse", f"{CITY}/gtCoarse/train_extra", shutil.rmtree, "unpack gtCoarse.zip"),
-    ("cityscapes", f"{CITY}/gtFine/val", shutil.rmtree, "unpack gtFine_trainvaltest.zip"),
-    ("cityscapes-coarse", f"{CITY}/leftImg8bit/train_extra", shutil.rmtree, "bit_trainextra.zip"),
-    ("cityscapes", f"{CITY}/leftImg8bit/val", empty, "has no */*_leftImg8bit.png"),
-    ("cityscapes-coarse", COARSE, unlink, MISSING),
-    ("cityscapes", FINE, picture("RGBA", (128, 64)), "is a colour picture"),
-    ("cityscapes", FINE, picture("L", (64, 64)), "is 64×64 but aachen_0"),
-    ("cityscapes", FINE, picture("L", (128, 64), 34), "values [34]"),
-    ("camvid", "camvid/train", shutil.rmtree, "copy CamVid"),
-    ("camvid", "camvid/testannot", shutil.rmtree, "copy CamVid"),
-    ("camvid", "camvid/val", empty, "has no images"),
-    ("camvid", "camvid/trainannot/train0.png", unlink, MISSING),
-    ("camvid", "camvid/trainannot/train0.png", picture("L", (24, 20), 12), "values [12]"),
-    ("camvid", "camvid/train/train0.png", picture("RGB", (24, 21)), "train0.png is 24×21"),
-    (TINY, f"{TINY}/val", shutil.rmtree, "expected tiny-imagenet/val/<class>/<image>"),
-    (TINY, f"{TINY}/val/n02", shutil.rmtree, "the class 'n02' is in only one of"),
-    (TINY, f"{TINY}/train/n02", shutil.rmtree, "has 2 class folders, not 3: expected"),
-    (TINY, f"{TINY}/train/n01/n01_train0.JPEG", write(b"no image"), "cannot be read as an image"),
-    (TINY, f"{TINY}/val", empty, "the val split has no images"),
-])  # fmt: skip
-def test_damage_is_one_line_that_names_the_file(name, path, damage, says, root, caught):
-    damage(root / path)
-    with pytest.raises(UserError) as info:
-        check(name, root)
-    assert says in caught(info)
-    parent = str((root / path).parent) if damage is shutil.rmtree else (root / path).name
-    assert parent in caught(info) or "has no images" in says
+MAT, TINY = f"{SBD}/cls/2009_000004.mat", "tiny-imagenet"
 
 
 @pytest.mark.parametrize(("make", "says"), [

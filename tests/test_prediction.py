@@ -1,7 +1,5 @@
 """A finished run on pictures of one's own."""
 
-import json
-import os
 import shutil
 from dataclasses import replace
 from types import SimpleNamespace
@@ -175,31 +173,6 @@ def test_files_that_were_not_given_are_not_replaced(pictures, smoke, tmp_path, c
     assert opened(out / "large_overlay.png").size == (300, 170)
 
 
-NOISE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (70, 90), dtype=np.uint8))
-HUGE = b"BM" + bytes(8) + b"\x36\4\0\0\x28\0\0\0" + b"\x60\xea\0\0" * 2 + b"\1\0\x08" + bytes(2000)
-
-
-@pytest.mark.parametrize("content", [b"", b"text", "jpeg", "png", "gif", b"P6 4x4 255 ", HUGE])
-def test_a_damaged_picture_is_named_before_any_work(content, pictures, smoke, tmp_path, call):
-    bad = tmp_path / "damaged"
-    if isinstance(content, str):  # half a file
-        NOISE.save(bad, content)
-        content = bad.read_bytes()[:1500]
-    bad.write_bytes(content)
-    os.mkfifo(tmp_path / "fifo")
-    where = ("--run", smoke.runs[0].name, "--runs", smoke.out, "--out", tmp_path / "out")
-    for path in (bad, tmp_path / "missing.png", tmp_path, tmp_path / "fifo"):
-        is_one_line(call("predict", pictures["grey"], path, *where), f"gcnlab: {path} ")
-    assert not (tmp_path / "out").exists()
-
-
-@pytest.mark.parametrize("key", ["0123456789ab", "gcn-k15", "", "*", "../smoke/runs/gcn-k15-s0"])
-def test_a_run_that_does_not_exist(key, pictures, smoke, tmp_path, call):
-    arguments = ("predict", pictures["grey"], "--run", key, "--out", tmp_path, "--runs")
-    is_one_line(call(*arguments, smoke.out), f"no run {key!r} below {smoke.out}", "4, such as")
-    is_one_line(call(*arguments, tmp_path), "train one first")
-
-
 def test_a_name_of_two_runs(smoke, tmp_path):
     out = shutil.copytree(smoke.out, tmp_path / "runs")
     path, key = find_record(smoke.runs[2].name, out), "0123456789ab"
@@ -207,36 +180,6 @@ def test_a_name_of_two_runs(smoke, tmp_path):
     with pytest.raises(UserError, match=f"{key}.*: name one by its key"):
         find_record(smoke.runs[2].name, out)
     assert find_record(key, out).stem.endswith(key)
-
-
-def test_a_classifier_does_not_predict(smoke, pictures, tmp_path, call):
-    arguments = ("--run", smoke.runs[0].start.name, "--runs", smoke.out, "--out", tmp_path)
-    for command in (["predict", pictures["large"]], ["submit"], ["submit", "--check"]):
-        is_one_line(call(*command, *arguments), "is a classifier: name a segmentation run")
-
-
-def edited(path, **changes):
-    """Change a record's config, as a text editor would."""
-    record = json.loads(path.read_text(encoding="utf-8"))
-    record["config"] |= changes
-    path.write_text(json.dumps(record), encoding="utf-8")
-
-
-@pytest.mark.parametrize(("damage", "words"), [
-    (lambda record, weights: weights.unlink(), "is missing: train"),
-    (lambda record, weights: weights.write_bytes(b"half a file"), "is damaged"),
-    (lambda record, weights: shutil.copy(next(weights.parent.glob("conv1x1*")), weights), "damage"),
-    (lambda record, weights: edited(record, backbone="nothing"), "nothing"),
-    (lambda record, weights: edited(record, head=7), "makes no model"),
-    (lambda record, weights: edited(record, colour="red"), "colour"),
-])  # fmt: skip
-def test_what_is_damaged_of_a_run_is_named(damage, words, smoke, tmp_path, caught):
-    out = shutil.copytree(smoke.out, tmp_path / "runs")
-    path = find_record(smoke.runs[1].name, out)
-    damage(path, out / "smoke" / "weights" / f"{path.stem}.pt")
-    with pytest.raises(UserError) as info:
-        Predictor(path)
-    assert words in caught(info)
 
 
 @pytest.mark.slow

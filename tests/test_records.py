@@ -56,44 +56,6 @@ def test_undefined_scores_are_null(tmp_path):
     assert metrics["miou"] is None and metrics["iou"] == {"a": [None, 1.0]}
 
 
-DAMAGE = {
-    "empty": lambda text: "",
-    "half": lambda text: text[: len(text) // 2],
-    "a list": lambda text: "[]",
-    "null": lambda text: "null",
-    "a number": lambda text: "3",
-    "nested": lambda text: "[" * 200_000,
-    "not text": lambda text: b"\xff\xfe\x00",
-}
-CHANGES = [
-    {"format": 1}, {"format": None}, {"kind": "trial"}, {"kind": None}, {"kind": []}, {"key": "0"},
-    {"name": "other"}, {"config": None}, {"config": []}, {"metrics": None},
-    {"metrics": {"miou": "much"}}, {"metrics": {"miou": [1]}}, {"history": None}, {"counts": 3},
-    {"history": [None]}, {"images": []},
-    {"identity": {}}, {"identity": {"data": "0"}}, {"evaluation_version": "1"}, {"environment": {}},
-    {"environment": None}, {"environment": {"finished": 3}},
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("damage", [*DAMAGE, *CHANGES], ids=str)
-def test_a_damaged_record_is_named(damage, tmp_path, caught):
-    path = written(tmp_path)
-    if isinstance(damage, dict):
-        path.write_text(json.dumps(json.loads(path.read_text()) | damage))
-    else:
-        content = DAMAGE[damage](path.read_text())
-        path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    with pytest.raises(UserError) as info:
-        records.read_all(tmp_path, "synthetic")
-    assert str(path) in caught(info) and "delete" in caught(info)
-
-
-def test_a_missing_record_is_named(tmp_path, caught):
-    with pytest.raises(UserError) as info:
-        records.read(tmp_path / "gcn-0.json")
-    assert "gcn-0.json" in caught(info)
-
-
 @pytest.mark.parametrize("stage", ["write_text", "replace"])
 def test_a_half_written_record_is_never_seen(stage, tmp_path, monkeypatch):
     path = written(tmp_path)

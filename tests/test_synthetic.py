@@ -1,15 +1,19 @@
 """Synthetic data: official layouts, the same bytes every time, classes that differ in lobes."""
 
 import csv
+import shutil
 from pathlib import Path
 
 import numpy as np
+import PIL
 import pytest
+from made_data import forget
 from PIL import Image
 from pycocotools.coco import COCO
 from scipy import ndimage, stats
 from torchvision.datasets import ImageFolder, SBDataset, VOCSegmentation
 
+from gcnlab import data
 from gcnlab.data import cityscapes, coco, voc
 from gcnlab.data.palette import PALETTE
 from gcnlab.data.readers import read_image, read_label
@@ -18,8 +22,11 @@ from gcnlab.data.synthetic import cityscapes as streets
 from gcnlab.data.synthetic import coco as synthetic_coco
 from gcnlab.data.synthetic import voc as shapes
 from gcnlab.data.synthetic.drawing import CLASSES, LOBES, SIDE, draw
+from gcnlab.data.synthetic.sources import SYNTHETIC
 from gcnlab.data.transforms import VOID
 from gcnlab.errors import UserError
+from gcnlab.experiments import records
+from gcnlab.experiments.config import from_json
 
 SMALL = shapes.Sizes(train=3, extra=4, val=2, single_train=5, single_val=2)
 SETS = [(shapes, SMALL), (synthetic_coco, synthetic_coco.Sizes(5, 2)), (streets, streets.TINY)]
@@ -282,3 +289,64 @@ def test_a_blocked_cache_is_a_user_error(monkeypatch, tmp_path, caught):
     with pytest.raises(UserError) as info:
         shapes.root(SMALL)
     assert str(tmp_path / "file") in caught(info) and "GCNLAB_CACHE" in caught(info)
+
+
+# --- altered data ---
+
+
+@pytest.fixture
+def drawn(monkeypatch, tmp_path, call):
+    """``drawn()`` → the answer of ``data check shapes-tiny`` as of a new process."""
+    monkeypatch.setenv("GCNLAB_CACHE", str(tmp_path))
+    monkeypatch.setattr(cache, "_used", set())
+
+    def checked(*command):
+        forget()
+        return call(*(command or ("data", "check", "shapes-tiny")))
+
+    yield checked
+    forget()
+
+
+def test_committed_fingerprints_are_those_of_the_records_and_of_what_is_drawn():
+    """If the drawing was changed on purpose, what fails here says the new values."""
+    study = records.read_all(records.COMMITTED, "quick")
+    runs = {from_json(record["config"]).data.name: record for record in study}
+    recorded = {name: record["identity"]["data"] for name, record in runs.items()}
+    assert recorded == {n: v for n, v in cache.COMMITTED.items() if "-tiny" not in n}
+    versions = study[-1]["environment"]["versions"]
+    if (versions["numpy"], versions["pillow"]) != (np.__version__, PIL.__version__):
+        pytest.skip("other libraries may draw other bytes")
+    now = {name: data.fingerprint(data.DataSpec(name, 1)) for name in SYNTHETIC if "-tiny" in name}
+    assert now == {n: v for n, v in cache.COMMITTED.items() if "-tiny" in n}
+
+
+@pytest.mark.parametrize("alter", [
+    lambda folder: shutil.copy(*sorted((folder / "VOCdevkit/VOC2012/JPEGImages").iterdir())[:2]),
+    lambda folder: next(folder.rglob("2007_000003.png")).unlink(),
+    lambda folder: next(folder.rglob("2009_000003.mat")).write_bytes(b"half a file"),
+    lambda folder: next(folder.rglob("train.txt")).write_text("2007_000001\n2007_000000\n"),
+    lambda folder: [next(folder.rglob("2007_000003.png")).unlink(), (folder / cache.NOTE).unlink()],
+])  # fmt: skip
+def test_altered_drawn_data_are_refused_until_they_are_drawn_again(alter, drawn, tmp_path):
+    code, out, err = drawn()
+    assert (code, err) == (0, "") and ", as of the committed study" in out
+    (folder,) = tmp_path.glob("shapes-*")
+    alter(folder)
+    for command in ((), ("run", "5", "--profile", "smoke", "--out", tmp_path / "out")):
+        code, out, err = drawn(*command)
+        assert (code, out, len(err.splitlines())) == (2, "", 1)
+        assert f"{folder} were altered: delete that folder, and the same command" in err
+    shutil.rmtree(folder)
+    assert drawn()[0] == 0
+
+
+def test_a_machine_that_draws_other_bytes_is_not_stopped(drawn, monkeypatch, tmp_path):
+    monkeypatch.setitem(cache.COMMITTED, "shapes-tiny", "0" * 16)
+    code, out, err = drawn()
+    assert (code, err) == (0, "") and "other libraries draw other bytes here" in out
+    (folder,) = tmp_path.glob("shapes-*")
+    (folder / cache.NOTE).unlink()  # drawn by an earlier version: nobody knows whether altered
+    assert drawn()[0] == 2
+    shutil.rmtree(folder)
+    assert drawn()[0] == 0
