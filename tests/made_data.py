@@ -20,6 +20,7 @@ CATEGORIES = {
 PERSON, CAT, TRUCK = 1, 17, 8
 SIZE = HEIGHT, WIDTH = [16, 20]
 
+
 def write_camvid(root):
     """3, 1 and 2 images of 24×20: pixels hold row and column, labels a function of them."""
     rows, columns = np.mgrid[:20, :24]

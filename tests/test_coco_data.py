@@ -18,6 +18,8 @@ from gcnlab.errors import UserError
 # torchvision's reference training: COCO's category ids in the order of VOC's classes, background
 # first: references/segmentation/coco_utils.py of https://github.com/pytorch/vision
 CATEGORY_IDS = (0, 5, 2, 16, 9, 44, 6, 3, 17, 62, 21, 67, 18, 19, 4, 1, 64, 20, 63, 7, 72)
+
+
 def packed(pixels):
     """COCO's compressed run lengths."""
     return mask.encode(np.asfortranarray(pixels, np.uint8))["counts"].decode()
