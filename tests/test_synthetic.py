@@ -326,7 +326,8 @@ def test_committed_fingerprints_are_those_of_the_records_and_of_what_is_drawn():
     lambda folder: next(folder.rglob("*Class/2007_000003.png")).unlink(),
     lambda folder: next(folder.rglob("2009_000003.mat")).write_bytes(b"half a file"),
     lambda folder: next(folder.rglob("train.txt")).write_text("2007_000001\n2007_000000\n"),
-    lambda folder: [next(folder.rglob("*Class/2007_000003.png")).unlink(), (folder / cache.NOTE).unlink()],
+    lambda folder: [path.unlink() for path in (
+        next(folder.rglob("*Class/2007_000003.png")), folder / cache.NOTE)],
 ])  # fmt: skip
 def test_altered_drawn_data_are_refused_until_they_are_drawn_again(alter, drawn, tmp_path):
     code, out, err = drawn()
