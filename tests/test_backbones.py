@@ -136,7 +136,7 @@ def test_costs_and_sizes_of_table_11(name, parameters, multiply_adds):
             assert size == row["output_size"]
 
 
-@pytest.mark.parametrize("name", ["resnet50_v1", "resnet50_gcn"])
+@pytest.mark.parametrize("name", ["resnet152_v1", "resnet50_v1", "resnet50_gcn"])
 def test_strides_are_in_the_first_convolution_of_a_stage(name):
     strided = {n for n, m in convolutions(build_backbone(name)).items() if m.stride != (1, 1)}
     first = {f"layer{i}.0.{side}.0" for i in (3, 4) for side in ("left", "right")}
@@ -180,7 +180,7 @@ def test_a_block_costs_what_the_closed_form_says():
     (lambda: SmallResNet(block="wide"), "unknown block 'wide'.*bottleneck"),
     (lambda: SmallResNet(depths=(1, 1, 1)), "depths"),
     (lambda: SmallResNet(depths=(1, 1, 0, 1)), "at least 1"),
-    (lambda: ResNet(18, stride_in_1x1=True), "depth 50"),
+    (lambda: ResNet(18, caffe=True), "depth 50"),
 ])  # fmt: skip
 def test_impossible_networks_are_refused(make, named):
     with pytest.raises(ValueError, match=named):

@@ -11,9 +11,10 @@ BOTTLENECK_DEPTHS = {19: (1, 1, 1, 1), 27: (1, 1, 1, 2), 35: (1, 1, 2, 2)}
 
 BACKBONES = {f"resnet{depth}": partial(ResNet, depth) for depth in (18, 34, 50, 101, 152)}
 BACKBONES |= {
-    # The pair of Tables 6 and 11: both stride in the first convolution of a stage.
-    "resnet50_v1": partial(ResNet, 50, stride_in_1x1=True),
-    "resnet50_gcn": partial(ResNet, 50, stride_in_1x1=True, gcn=RESNET50_GCN),
+    # The paper's: the backbone of Tables 1–5, 7 and 9, and the pair of Tables 6 and 11.
+    "resnet152_v1": partial(ResNet, 152, caffe=True),
+    "resnet50_v1": partial(ResNet, 50, caffe=True),
+    "resnet50_gcn": partial(ResNet, 50, caffe=True, gcn=RESNET50_GCN),
     "squeezenet1_1": SqueezeNet,
     # Their stand-ins: for synthetic 64-pixel images, and for photographs on a CPU.
     "small": SmallResNet,

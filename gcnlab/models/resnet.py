@@ -18,30 +18,32 @@ class ResNet(Backbone):
 
     Args:
         depth: 18, 34, 50, 101 or 152.
-        stride_in_1x1: halve the resolution in the first 1×1 convolution of a bottleneck, as the
-            original ResNet and the paper do, not in its 3×3 as torchvision does. The tensors of
-            the two have the same names and shapes: a file does not say which it was trained for.
+        caffe: as the original ResNet in Caffe, and the paper: the resolution is halved in the first
+            1×1 convolution of a bottleneck, not in its 3×3, and the windows of the max pooling
+            begin at the first pixel. The tensors of the two have the same names and shapes: a file
+            does not say which it was trained for.
         gcn: stages (2 … 5) whose blocks become :class:`GCNBlock`, and their sizes.
 
     Raises:
-        ValueError: ``stride_in_1x1`` without bottlenecks, or an unknown stage.
+        ValueError: ``caffe`` without bottlenecks, or an unknown stage.
     """
 
     strides = (4, 8, 16, 32)
 
     def __init__(
-        self, depth: int, stride_in_1x1: bool = False, gcn: Mapping[int, GCNStage] | None = None
+        self, depth: int, caffe: bool = False, gcn: Mapping[int, GCNStage] | None = None
     ):
         super().__init__()
         net = getattr(torchvision.models, f"resnet{depth}")(weights=None)
         self.channels = tuple(c * (1 if depth < 50 else 4) for c in (64, 128, 256, 512))
         for name in ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4"):
             setattr(self, name, getattr(net, name))
-        if stride_in_1x1:
+        if caffe:
             if depth < 50:
                 raise ValueError(f"ResNet-{depth} has no bottlenecks: use depth 50 or more")
             for stage in (self.layer2, self.layer3, self.layer4):
                 stage[0].conv1.stride, stage[0].conv2.stride = (2, 2), (1, 1)
+            self.maxpool = nn.MaxPool2d(3, 2, ceil_mode=True)
         for stage, size in check_stages(gcn).items():
             before, channels = (64, *self.channels)[stage - 2 : stage]
             first = GCNBlock(before, channels, *size, stride=1 if stage == 2 else 2)

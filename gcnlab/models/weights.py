@@ -9,19 +9,21 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
+from gcnlab.models.caffe import from_caffe, is_caffe
 from gcnlab.models.heads import dense_kernel
 
 
 def read_weights(weights: str | Path, backbone: str) -> tuple[dict[str, Tensor], str]:
     """Tensors by name, and what to call their source in messages.
 
-    ``weights`` is a file (``.pt``/``.pth``, read with ``weights_only``, or ``.npz``), or the name
-    of torchvision's weights of ``backbone`` (downloads). Raises ``ValueError`` for a damaged file,
-    an unknown name, or a failed download.
+    ``weights`` is a file (``.pt``/``.pth``, read with ``weights_only``, or ``.npz``) with
+    torchvision's or Caffe's names, or the name of torchvision's weights of ``backbone``
+    (downloads). Raises ``ValueError`` for a damaged file, an unknown name, or a failed download.
     """
     path = Path(weights)
     if path.suffix in (".npz", ".pt", ".pth"):
-        return _read_file(path), str(path)
+        state = _read_file(path)
+        return from_caffe(state, str(path)) if is_caffe(state) else state, str(path)
     try:
         entry = torchvision.models.get_model_weights(backbone)[str(weights)]
     except (KeyError, ValueError):
