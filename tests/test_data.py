@@ -164,6 +164,14 @@ def test_the_image_in_a_batch_is_the_file(layout):
         assert (label[height:] == VOID).all() and (label[:, width:] == VOID).all()
 
 
+def test_validation_images_can_have_a_size_of_their_own(layout):
+    """Stage-1 trains at 640 pixels and is scored at 512, as all rows of its table."""
+    spec = DataSpec("voc", side=96, val_side=64)
+    assert [tuple(data.load(spec, s, layout)[0][0].shape) for s in ("train", "val")] == [
+        (3, 96, 96), (3, 64, 64)]  # fmt: skip
+    assert data.fingerprint(spec, layout) == data.fingerprint(DataSpec("voc", side=96), layout)
+
+
 def test_only_the_chosen_classes_are_scored(layout):
     chosen = DataSpec("voc", side=64, classes=(0, 3, 5))
     every = data.load(replace(chosen, classes=None), "train", layout)

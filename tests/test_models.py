@@ -1,5 +1,6 @@
 """Heads, refinement and framework against closed forms, torchvision and the paper's counts."""
 
+import math
 from itertools import combinations
 
 import pandas as pd
@@ -11,7 +12,7 @@ from torch import nn
 
 from gcnlab import paper
 from gcnlab.evaluation import count_multiply_adds, count_parameters
-from gcnlab.models import HEADS, BoundaryRefinement, build_head, build_segmenter
+from gcnlab.models import BACKBONES, HEADS, BoundaryRefinement, build_head, build_segmenter
 from gcnlab.models.classifier import Normalize
 from gcnlab.models.segmenter import Upsample2x
 
@@ -273,6 +274,25 @@ def test_normalisation(convention):
 
 
 # --- batch norm ---
+
+
+@pytest.mark.parametrize("backbone", [b for b in BACKBONES if not b.startswith("resnet1")])
+@pytest.mark.parametrize(("head", "k", "refine"), [
+    ("conv1x1", None, False), ("gcn", 5, True), ("conv", 3, False), ("stack", 5, False),
+])  # fmt: skip
+def test_a_quiet_start_has_the_loss_of_knowing_nothing(backbone, head, k, refine):
+    """The logarithm of the number of classes, also where the features are loud; and it learns."""
+    torch.manual_seed(0)
+    model = segmenter(head, k, refine=refine, backbone=backbone, quiet=True, batch_norm="frozen")
+    with torch.no_grad():
+        for parameter in model.backbone.parameters():
+            parameter.mul_(2)
+    scores = model(pictures(32, 64))
+    labels = torch.randint(CLASSES, (2, 32, 64), generator=generator())
+    loss = F.cross_entropy(scores, labels)
+    assert loss.item() == pytest.approx(math.log(CLASSES), abs=1e-5)
+    loss.backward()
+    assert all(any(p.grad.any() for p in h.parameters()) for h in model.heads)
 
 
 @pytest.mark.parametrize("mode", ["train", "frozen-statistics", "frozen"])

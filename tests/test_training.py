@@ -140,6 +140,25 @@ def some_labels():
     return labels
 
 
+def test_biases_as_in_caffe_learn_twice_as_fast_and_do_not_decay():
+    """One step of SGD moves a tensor by rate × (gradient + decay × tensor)."""
+    moved = {}
+    for caffe in (False, True):
+        torch.manual_seed(0)
+        model = build_segmenter("gcn", 3, refine=True, backbone="small", num_classes=CLASSES)
+        for parameter in model.parameters():
+            torch.nn.init.constant_(parameter, 0.5)
+        before = {n: p.detach().clone() for n, p in model.named_parameters()}
+        schedule = Schedule(1, 1, "sgd", lr=1e-3, backbone_lr=1e-4, decay="constant",
+                            weight_decay=0.1, caffe_biases=caffe)  # fmt: skip
+        make_step(model, CLASSES, schedule, CPU, "float32")(*batch(1))
+        moved[caffe] = {n: (p - before[n]).detach() for n, p in model.named_parameters()}
+    for name, plain in moved[False].items():
+        rate = 1e-4 if name.startswith("backbone.") else 1e-3
+        expected = 2 * (plain + rate * 0.1 * 0.5) if name.endswith(".bias") else plain
+        torch.testing.assert_close(moved[True][name], expected, rtol=1e-3, atol=1e-7)
+
+
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
 def test_void_pixels_do_not_learn(reduction):
     labels = some_labels()

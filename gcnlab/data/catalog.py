@@ -41,6 +41,8 @@ def load(spec: DataSpec, split: str, data_root: Path | None = None) -> Split:
     """
     listed = samples(spec, split, data_root)
     if not spec.is_classification:
+        if split == "val" and spec.val_side is not None:
+            spec = replace(spec, side=spec.val_side)
         cropped = None if spec.crop is None else partial(crop_part, side=spec.crop)
         return Split(listed, SegmentationDecoder(spec), training=cropped)
     if spec.resize is None:

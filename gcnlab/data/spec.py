@@ -30,6 +30,7 @@ class DataSpec:
     # Segmentation only, to choose a schedule without a look at val: ``val`` is every fifth image of
     # the training list, the first among them; ``train`` is the others.
     holdout: bool = False
+    val_side: int | None = None  # validation images are padded to this instead; None: as ``side``
 
     def __post_init__(self):
         if self.name not in SOURCES:

@@ -18,7 +18,7 @@ def build_model(run: PreTraining | Training, weights: Path | str | None = None) 
     if isinstance(run, PreTraining):
         return build_classifier(run.backbone, num_classes, run.normalization)
     return build_segmenter(run.head, run.k, run.m, run.refine, run.backbone, num_classes, weights,
-                           run.normalization, run.batch_norm)  # fmt: skip
+                           run.normalization, run.batch_norm, run.quiet)  # fmt: skip
 
 
 def initialise(run: PreTraining | Training, store: Store) -> torch.nn.Module:

@@ -53,6 +53,7 @@ class Training:
         boundary_distance: of Table 5, in pixels of the prepared image.
         test_time: how images are looked at when the model is measured; None: once, whole.
         label: tells runs of one variant apart in their names, such as ``voc-stage-1``.
+        quiet: the scores start at zero, so that the loss starts low on every backbone.
     """
 
     kind: ClassVar[str] = "training"
@@ -72,6 +73,7 @@ class Training:
     boundary_distance: float = 7
     test_time: TestTime | None = None
     label: str = ""
+    quiet: bool = False
 
     @property
     def variant(self) -> str:

@@ -21,7 +21,8 @@ def _conv(
 
     The paper gives no initialisation. Weights are normal with variance 1 / fan-in, which keeps the
     scale of the features whatever k and the depth, and the ``last`` convolution of a chain is ten
-    times smaller, so that the sum of four heads starts near zero.
+    times smaller. On features of unit scale the sum of four heads then starts near zero, on those
+    of SqueezeNet far from it: see :func:`zero_scores`.
     """
     padding = (kernel[0] // 2, kernel[1] // 2)
     conv = nn.Conv2d(in_channels, out_channels, kernel, padding=padding, bias=False)
@@ -80,6 +81,14 @@ HEADS: dict[str, Callable[[int, int, int | None, int | None], nn.Module]] = {
     "conv": lambda channels, classes, k, m: _conv(channels, classes, (k, k)),
     "stack": lambda channels, classes, k, m: _stack(channels, classes, k, m or channels),
 }
+
+
+def zero_scores(head: nn.Module) -> None:
+    """Set the last convolutions of ``head`` to zero: every score is zero, the loss the logarithm
+    of the number of classes, whatever the features' scale. FCN's score layers start so."""
+    branches = (head.left, head.right) if isinstance(head, GCNHead) else (head,)
+    for branch in branches:
+        nn.init.zeros_((branch[-1] if isinstance(branch, nn.Sequential) else branch).weight)
 
 
 def _check(name: str, k: int | None, m: int | None) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from gcnlab.models.backbones import build_backbone
 from gcnlab.models.classifier import Normalize
-from gcnlab.models.heads import build_head
+from gcnlab.models.heads import build_head, zero_scores
 from gcnlab.models.refinement import BoundaryRefinement
 from gcnlab.models.weights import dense_heads, load_matching, read_weights
 
@@ -127,6 +127,7 @@ def build_segmenter(
     weights: str | Path | None = None,
     normalization: str = "rgb",
     batch_norm: str = "train",
+    quiet: bool = False,
 ) -> Segmenter:
     """Build one variant of the paper.
 
@@ -141,6 +142,7 @@ def build_segmenter(
             a ``gcn`` too: the dense kernel of each pair.
         normalization: what the weights expect: ``rgb`` (torchvision) or ``caffe`` (BGR, mean only).
         batch_norm: ``train``; ``frozen-statistics`` (γ and β still learn); or ``frozen``.
+        quiet: the scores start at zero (:func:`gcnlab.models.heads.zero_scores`).
 
     Raises:
         ValueError: unknown name, impossible k or m, or weights that do not fit, by tensor.
@@ -150,6 +152,8 @@ def build_segmenter(
     for channels in net.channels:
         own_m = None if m is None else max(1, round(m * channels / net.channels[-1]))
         heads.append(build_head(head, channels, num_classes, k, own_m))
+        if quiet:
+            zero_scores(heads[-1])
     model = Segmenter(net, heads, num_classes, refine, normalization, batch_norm)
     if weights is not None:
         state, source = read_weights(weights, backbone)

@@ -30,6 +30,7 @@ class Schedule:
         momentum: of SGD (AdamW keeps its own 0.9, 0.999).
         weight_decay: on all weights.
         loss_reduction: ``mean`` over non-void pixels, or ``sum`` as in FCN's solver.
+        caffe_biases: biases learn at twice the rate and have no weight decay, as in FCN's networks.
         evaluations: points of the learning curve, evenly spaced, the last after the last step. They
             draw curves and select nothing.
     """
@@ -45,6 +46,7 @@ class Schedule:
     weight_decay: float = 1e-4
     loss_reduction: str = "mean"
     evaluations: int = 1
+    caffe_biases: bool = False
 
     def __post_init__(self):
         for name, allowed in _CHOICES.items():

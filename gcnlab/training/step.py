@@ -53,16 +53,17 @@ class Step:
 
     def _make_optimizer(self) -> torch.optim.Optimizer:
         schedule = self.schedule
-        backbone, rest = [], []
+        members: dict[tuple[bool, bool], list[nn.Parameter]] = {}
         for name, parameter in self.model.named_parameters():
             if parameter.requires_grad:
-                (backbone if name.startswith("backbone.") else rest).append(parameter)
-        backbone_lr = schedule.lr if schedule.backbone_lr is None else schedule.backbone_lr
-        groups = [
-            {"params": rest, "highest": schedule.lr},
-            {"params": backbone, "highest": backbone_lr},
-        ]
-        groups = [dict(group, lr=group["highest"]) for group in groups if group["params"]]
+                bias = schedule.caffe_biases and name.endswith(".bias")
+                members.setdefault((name.startswith("backbone."), bias), []).append(parameter)
+        groups = []
+        for (of_backbone, bias), parameters in sorted(members.items(), key=lambda item: item[0]):
+            own = of_backbone and schedule.backbone_lr is not None
+            highest = (schedule.backbone_lr if own else schedule.lr) * (1 + bias)
+            group = {"params": parameters, "highest": highest, "lr": highest}
+            groups.append(group | {"weight_decay": 0.0} if bias else group)
         decay = {"weight_decay": schedule.weight_decay, "fused": True}
         if schedule.optimizer == "sgd":
             return torch.optim.SGD(groups, momentum=schedule.momentum, **decay)
