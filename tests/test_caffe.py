@@ -84,7 +84,8 @@ def test_caffe_weights_give_caffes_features(name, folded, bias, tmp_path):
     image = torch.randint(0, 256, (1, 3, 64, 96), dtype=torch.uint8, generator=generator)
     bgr = image.flip(1).float() - torch.tensor([103.939, 116.779, 123.68]).view(3, 1, 1)
     with torch.no_grad():
-        for ours, theirs in zip(model.features(image), caffe_features(name, blobs, bgr), strict=True):
+        theirs_all = caffe_features(name, blobs, bgr)
+        for ours, theirs in zip(model.features(image), theirs_all, strict=True):
             torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-3 * float(theirs.std()))
     del arrays["res4a_branch2b.0"]
     np.savez(path, **arrays)

@@ -15,6 +15,7 @@ KEPT = dict.fromkeys(("run", "notebooks", "submit"), GOES_ON)
 KEPT["predict"] = "finished pictures are kept; the same command with --force makes all of them anew"
 COMMANDS = {
     "run": "train what is missing of the given tables",
+    "plan": "what the runs of the given tables will cost: work, memory, disk, time",
     "notebooks": "execute the notebooks and write the report (what run_all.sh calls)",
     "status": "which runs are complete",
     "doctor": "whether this machine, its packages and folders will do, and what to do if not",
@@ -78,22 +79,27 @@ def build_parser() -> argparse.ArgumentParser:
         add(users, name, text, type=_folder, metavar="DIR", **options)
 
     kept = "where runs are kept (default results/local)"
-    add("run", "tables", TABLES_HELP, nargs="*", metavar="TABLE")
+    add("run plan", "tables", TABLES_HELP, nargs="*", metavar="TABLE")
     add("records", "action", choices=["check", "add"])
     add("data", "action", choices=["check"])
     add("data", "name", "such as voc, cityscapes, camvid, imagenet or shapes", metavar="NAME")
     add("predict", "pictures", nargs="+", type=Path, metavar="IMAGE")
     profiles = f"{', '.join(names.PROFILES)} (default quick)"
-    add("run notebooks status report records", "--profile", profiles, default="quick")
+    add("run plan notebooks status report records", "--profile", profiles, default="quick")
     folder("run notebooks status report records doctor", "--out", kept, default=LOCAL)
     real = "folder of the real data"
-    folder("run notebooks status report data submit doctor", "--data-root", real)
+    folder("run plan notebooks status report data submit doctor", "--data-root", real)
     number = {"type": _count, "metavar": "N"}
-    add("run notebooks status", "--seeds", "seeds 0 … N-1 (default 1)", default=1, **number)
+    add("run plan notebooks status", "--seeds", "seeds 0 … N-1 (default 1)", default=1, **number)
     jobs = "runs at a time (default: one per GPU; on a CPU 2)"
     add("run notebooks", "--jobs", jobs, **number)
+    add("plan", "--gpus", "cards at work at a time (default 1)", default=1, **number)
+    measure = "time a step of every network on this machine, instead of the table of cards"
+    add("plan", "--measure", measure, action="store_true")
+    miniature = "each run in miniature: one step, made-up images of full size; nothing is kept"
+    add("run", "--dry-run", miniature, action="store_true")
     machine = "machine-readable instead"
-    add("status report rules params data doctor", "--json", machine, action="store_true")
+    add("plan status report rules params data doctor", "--json", machine, action="store_true")
     key = {"required": True, "metavar": "KEY"}
     add("predict submit", "--run", "key or name of a finished segmentation run", **key)
     folder("predict submit", "--runs", kept, default=LOCAL)

@@ -1,21 +1,25 @@
 """``run``: train what is missing of tables, fields, ablations or the pilot, and show the scores."""
 
 import argparse
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from gcnlab.analysis import dense_kernel, rules
 from gcnlab.cli.ending import DONE, FAILED, tell
 from gcnlab.cli.names import ABLATIONS, FIELDS, OWN, PILOT, PRETRAINING, TABLES
 from gcnlab.cli.showing import open_session, progress, say, tables_text
 from gcnlab.errors import UserError
-from gcnlab.experiments import pilot, receptive_fields, scheduler
+from gcnlab.experiments import dry_run, pilot, receptive_fields, scheduler
 from gcnlab.experiments.config import Run
 from gcnlab.report.session import Session
 
 
 def act(options: argparse.Namespace) -> int:
+    if options.dry_run:
+        return _dry_run(options)
     session = open_session(options)
     names = list(dict.fromkeys(options.tables)) or list(TABLES)
-    runs, store = _configs(names, session), session.store
+    runs, store = configs(names, session), session.store
     if PRETRAINING not in names:  # who asks for it by name wants it trained
         session.adopt_pretraining(runs)
     cluster = None if options.cluster is None else dict(options.cluster)
@@ -38,7 +42,20 @@ def act(options: argparse.Namespace) -> int:
     return FAILED if failures else DONE
 
 
-def _configs(names: list[str], session: Session) -> list[Run]:
+def _dry_run(options: argparse.Namespace) -> int:
+    """All runs in miniature, below a folder that is removed."""
+    with TemporaryDirectory(prefix="gcnlab-dry-run-") as folder:
+        options.out, options.data_root = Path(folder) / "out", Path(folder)
+        session = open_session(options)
+        runs = configs(list(dict.fromkeys(options.tables)) or list(TABLES), session)
+        failures = dry_run.perform(runs, Path(folder), say)
+    for failure in failures:
+        tell(f"failed: {failure}")
+    return FAILED if failures else DONE
+
+
+def configs(names: list[str], session: Session) -> list[Run]:
+    """The runs of tables, ablations and the pilot; ``UserError`` if a profile has no pilot."""
     others = (ABLATIONS, OWN, PILOT)
     runs = session.configs(["1" if n == FIELDS else n for n in names if n not in others])
     if ABLATIONS in names:

@@ -6,7 +6,7 @@ import resource
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import version
@@ -89,9 +89,16 @@ def device_name() -> str:
     return f"CPU ({platform.machine()})"
 
 
+def reset_peak_memory() -> None:
+    """Forget the peaks of earlier runs of this process, where the system can (CUDA, Linux)."""
+    if pick_device().type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+
+
 def peak_memory() -> int:
-    """Bytes: of the GPU's allocator, or of this process so far (an upper bound after other
-    runs)."""
+    """Bytes since :func:`reset_peak_memory`: of the GPU's allocator, or of this process."""
     device = pick_device()
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)

@@ -5,8 +5,6 @@ from collections.abc import Callable
 from functools import singledispatch
 from typing import Any
 
-import torch
-
 from gcnlab import data
 from gcnlab.experiments import records
 from gcnlab.experiments.building import initialise, load_weights
@@ -18,7 +16,13 @@ from gcnlab.experiments.config import (
     Training,
     to_json,
 )
-from gcnlab.experiments.environment import environment, fixed_threads, pick_device, provenance
+from gcnlab.experiments.environment import (
+    environment,
+    fixed_threads,
+    pick_device,
+    provenance,
+    reset_peak_memory,
+)
 from gcnlab.experiments.measuring import classifier_scores, curve_score, segmenter_scores
 from gcnlab.experiments.probabilities import evaluate, refine
 from gcnlab.experiments.records import FORMAT, Record
@@ -40,8 +44,7 @@ def execute(run: Run, store: Store, log: Log = print) -> Record:
         if store.is_complete(run, with_output=True):
             return store.record(run)
         provenance()  # of the code that this process has read
-        if pick_device().type == "cuda":
-            torch.cuda.reset_peak_memory_stats()
+        reset_peak_memory()
         started = time.monotonic()
         result = _perform(run, store, log)
         seconds = result.pop("seconds", time.monotonic() - started)

@@ -13,7 +13,7 @@ import torch
 
 from gcnlab import files
 from gcnlab.errors import UserError
-from gcnlab.experiments.config import Run
+from gcnlab.experiments.config import PreTraining, Run, Training
 from gcnlab.experiments.execute import execute
 from gcnlab.experiments.queue import RunQueue
 from gcnlab.experiments.resources import chain, check_ready, without_backend
@@ -69,6 +69,8 @@ def run_all(runs: list[Run], store: Store, jobs: int = 1, log: Log = print,
             store.checkpoint(link).unlink(missing_ok=True)
     if not remaining:
         return []
+    steps = sum(run.schedule.steps for run in remaining if isinstance(run, PreTraining | Training))
+    log(f"{steps:,} training steps in all (python -m gcnlab plan says what they take)")
     check_ready(remaining, store, jobs)
     for run, reason in without_backend(remaining).items():
         log(f"{run.name} will fail, the others not: {reason}")

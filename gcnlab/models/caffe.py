@@ -46,7 +46,8 @@ def from_caffe(state: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
     kinds += ["bn.0", "bn.1", "bn.2"] if "bn_conv1.0" in state else ["res.1"] * (len(kinds) == 1)
     for (conv, norm), blobs in units.items():
         if lacking := [kind for kind in kinds if kind not in blobs]:
-            raise ValueError(f"weights {source} lacks blob {lacking[0]} of {conv}: convert them again")
+            problem = f"weights {source} lacks blob {lacking[0]} of {conv}"
+            raise ValueError(f"{problem}: convert them again")
         result |= _converted(conv, norm, blobs)
     return result
 

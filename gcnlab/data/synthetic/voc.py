@@ -42,7 +42,7 @@ FULL = Sizes(train=1000, extra=7000, val=2000, single_train=6000, single_val=700
 TINY = Sizes(train=16, extra=32, val=16, single_train=56, single_val=28)
 
 
-def _save_mat(classes: np.ndarray, path: Path) -> None:
+def save_mat(classes: np.ndarray, path: Path) -> None:
     """SBD's ``GTcls`` struct; the file's header, which holds the time of writing, is constant."""
     boundaries = np.empty((20, 1), object)
     boundaries[:] = [[np.zeros((0, 0))]] * 20
@@ -70,7 +70,7 @@ def _segmentation(folder: Path, task: tuple[str, int]) -> list[tuple]:
     scene = draw(np.random.default_rng([VERSION, STREAMS[split], index]))
     if split == "sbd" or index == 0:  # SBD has no void band, and its own copy of some VOC images
         save_jpeg(scene.image, sbd / "img" / f"{name}.jpg")
-        _save_mat(scene.classes, sbd / "cls" / f"{name}.mat")
+        save_mat(scene.classes, sbd / "cls" / f"{name}.mat")
     if split != "sbd":
         save_jpeg(scene.image, voc / "JPEGImages" / f"{name}.jpg")
         for kind, ids in (("Class", scene.classes), ("Object", scene.instances)):

@@ -1,0 +1,128 @@
+"""``plan``: what runs will cost, in the order that decides most claims first."""
+
+import argparse
+from collections.abc import Callable
+
+from gcnlab.analysis.rules import RULES
+from gcnlab.cli.names import TABLES
+from gcnlab.cli.run import configs
+from gcnlab.cli.showing import print_json
+from gcnlab.experiments.config import PreTraining, Run
+from gcnlab.experiments.environment import device_name
+from gcnlab.experiments.plan import (
+    BACKWARD,
+    CARDS,
+    Need,
+    makespan,
+    measured_step,
+    need,
+    network,
+)
+from gcnlab.experiments.resources import chain
+from gcnlab.report.session import Session
+
+Hours = Callable[[Need], tuple[float, float]]
+GB = 1e9
+
+
+def act(options: argparse.Namespace) -> None:
+    session = Session(options.profile, options.seeds, data_root=options.data_root)
+    runs = configs(list(dict.fromkeys(options.tables)) or list(TABLES), session)
+    links = dict.fromkeys(link for run in runs for link in chain(run))
+    needs = {link: need(link, session.data_root) for link in links}
+    cards: dict[str, Hours] = {card: lambda n, card=card: n.hours(card) for card in CARDS}
+    if options.measure:
+        cards = {f"this machine ({device_name()})": _measured(needs)}
+    price = next(iter(cards.values()))
+    order = _ordered(session, needs, lambda run: price(needs[run])[1])
+    rows = [_row(needs[run], claims, cards) for run, claims in order]
+    ordered = [needs[run] for run, _ in order]
+    totals = {
+        card: [makespan(ordered, lambda n, i=i, of=of: of(n)[i], options.gpus) for i in (0, 1)]
+        for card, of in cards.items()
+    }
+    if options.json:
+        return print_json({"runs": rows, "gpus": options.gpus, "hours": totals})
+    _print(rows, totals, options)
+
+
+def _measured(needs: dict[Run, Need]) -> Hours:
+    """Hours from a step of each network, timed here; a forward pass takes a third of a step."""
+    seconds = {}
+
+    def hours(of: Need) -> tuple[float, float]:
+        run = of.run if isinstance(of.run, PreTraining) else of.run.training
+        known = (network(run), run.schedule.batch_size)
+        if known not in seconds:
+            seconds[known] = measured_step(run)
+        forward = of.forward / run.schedule.batch_size / (1 + BACKWARD)
+        return ((of.steps + forward) * seconds[known] / 3600,) * 2
+
+    return hours
+
+
+def _ordered(session: Session, needs: dict[Run, Need], hours: Callable[[Run], float]
+             ) -> list[tuple[Run, list[int]]]:  # fmt: skip
+    """The runs, and the claims that each completes: next always the claim that costs least."""
+    wanted_by = {}
+    for rule in RULES:
+        variants = dict.fromkeys(variant for variant, _ in rule.test.needs())
+        runs = {v.config(session.profile, seed) for v in variants for seed in session.seeds}
+        links = {link for run in runs - {None} for link in chain(run)}
+        if links and links <= needs.keys():
+            wanted_by[rule.claim] = links
+    order: dict[Run, list[int]] = {}
+    while wanted_by:
+        costs = {c: sum(hours(r) for r in runs - order.keys()) for c, runs in wanted_by.items()}
+        claim = min(costs, key=lambda c: (costs[c], c))
+        links = wanted_by.pop(claim)
+        _append(order, [run for run in needs if run in links])
+        order[list(order)[-1]].append(claim)
+    _append(order, list(needs))
+    return list(order.items())
+
+
+def _append(order: dict[Run, list[int]], runs: list[Run]) -> None:
+    for run in runs:  # what it starts from first
+        for link in reversed(list(chain(run))):
+            order.setdefault(link, [])
+
+
+def _row(of: Need, claims: list[int], cards: dict[str, Hours]) -> dict:
+    return {
+        "run": of.run.name, "steps": of.steps, "epochs": round(of.epochs, 1), "images": of.images,
+        "multiply_adds": of.network.multiply_adds, "memory": of.memory, "disk": of.disk,
+        "hours": {card: price(of) for card, price in cards.items()}, "completes": claims,
+    }  # fmt: skip
+
+
+def _span(low: float, high: float) -> str:
+    digits = 1 if high >= 1 else 3
+    ends = [f"{value:,.{digits}f}" for value in (low, high)]
+    return "–".join(dict.fromkeys(ends))
+
+
+def _print(rows: list[dict], totals: dict[str, list[float]], options: argparse.Namespace) -> None:
+    cards = list(totals)
+    titles = ("run", "steps", "epochs", "G adds", "memory", "disk", *cards, "completes claims")
+    table = [titles]
+    for row in rows:
+        hours = [_span(*row["hours"][card]) for card in cards]
+        table.append((
+            row["run"], f"{row['steps']:,}", f"{row['epochs']:,.1f}",
+            f"{row['multiply_adds'] / 1e9:,.1f}", f"{row['memory'] / GB:.1f} GB",
+            f"{row['disk'] / GB:.2f} GB", *hours, ", ".join(map(str, row["completes"])),
+        ))  # fmt: skip
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    for line in table:
+        first, *others = (cell.rjust(width) for cell, width in zip(line, widths, strict=True))
+        print(line[0].ljust(len(first)), *others[:-1], line[-1], sep="  ")
+    steps, disk = (sum(row[name] for row in rows) for name in ("steps", "disk"))
+    print(f"\n{len(rows)} runs, {steps:,} steps, {disk / GB:.1f} GB of disk without checkpoints")
+    for card, (low, high) in totals.items():
+        total = [sum(row["hours"][card][i] for row in rows) for i in (0, 1)]
+        together = f"; with {options.gpus} at a time done after {_span(low, high)} h"
+        print(f"{card}: {_span(*total)} h of work" + together * (options.gpus > 1))
+        if card in CARDS:
+            print(f"  an estimate, not measured for these networks: {CARDS[card]['source']}")
+    print("G adds: 10⁹ multiply-adds of one training image, forward. memory: at least, float32.")
