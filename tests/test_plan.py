@@ -88,7 +88,7 @@ def test_plan_says_what_decides_first_without_data(call, tmp_path, monkeypatch):
     assert done[2] < done[1], "two networks decide claim 2, seven claim 1"
     assert names.index("conv1x1-s0") < done[2] and len(names) == len(set(names))
     text = call("plan", "5", "--profile", "smoke", "--gpus", "2")[1]
-    assert "with 2 at a time" in text and "not measured" in text
+    assert "2 at a time are done" in text and "not measured" in text
     measured = call("plan", "5", "--profile", "smoke", "--measure")[1]
     assert "this machine (CPU" in measured and "NVIDIA" not in measured
     assert not (tmp_path / "cache").exists(), "no data set was drawn"

@@ -2,6 +2,9 @@
 
 import argparse
 from collections.abc import Callable
+from typing import Any
+
+import pandas as pd
 
 from gcnlab.analysis.rules import RULES
 from gcnlab.cli.names import TABLES
@@ -32,7 +35,7 @@ def act(options: argparse.Namespace) -> None:
     needs = {link: need(link, session.data_root) for link in links}
     cards: dict[str, Hours] = {card: lambda n, card=card: n.hours(card) for card in CARDS}
     if options.measure:
-        cards = {f"this machine ({device_name()})": _measured(needs)}
+        cards = {f"this machine ({device_name()})": _measured()}
     price = next(iter(cards.values()))
     order = _ordered(session, needs, lambda run: price(needs[run])[1])
     rows = [_row(needs[run], claims, cards) for run, claims in order]
@@ -43,10 +46,10 @@ def act(options: argparse.Namespace) -> None:
     }
     if options.json:
         return print_json({"runs": rows, "gpus": options.gpus, "hours": totals})
-    _print(rows, totals, options)
+    _print(rows, totals, options.gpus)
 
 
-def _measured(needs: dict[Run, Need]) -> Hours:
+def _measured() -> Hours:
     """Hours from a step of each network, timed here; a forward pass takes a third of a step."""
     seconds = {}
 
@@ -88,7 +91,7 @@ def _append(order: dict[Run, list[int]], runs: list[Run]) -> None:
             order.setdefault(link, [])
 
 
-def _row(of: Need, claims: list[int], cards: dict[str, Hours]) -> dict:
+def _row(of: Need, claims: list[int], cards: dict[str, Hours]) -> dict[str, Any]:
     return {
         "run": of.run.name, "steps": of.steps, "epochs": round(of.epochs, 1), "images": of.images,
         "multiply_adds": of.network.multiply_adds, "memory": of.memory, "disk": of.disk,
@@ -97,32 +100,26 @@ def _row(of: Need, claims: list[int], cards: dict[str, Hours]) -> dict:
 
 
 def _span(low: float, high: float) -> str:
-    digits = 1 if high >= 1 else 3
-    ends = [f"{value:,.{digits}f}" for value in (low, high)]
+    ends = [f"{value:,.{1 if high >= 1 else 3}f}" for value in (low, high)]
     return "–".join(dict.fromkeys(ends))
 
 
-def _print(rows: list[dict], totals: dict[str, list[float]], options: argparse.Namespace) -> None:
-    cards = list(totals)
-    titles = ("run", "steps", "epochs", "G adds", "memory", "disk", *cards, "completes claims")
-    table = [titles]
-    for row in rows:
-        hours = [_span(*row["hours"][card]) for card in cards]
-        table.append((
-            row["run"], f"{row['steps']:,}", f"{row['epochs']:,.1f}",
-            f"{row['multiply_adds'] / 1e9:,.1f}", f"{row['memory'] / GB:.1f} GB",
-            f"{row['disk'] / GB:.2f} GB", *hours, ", ".join(map(str, row["completes"])),
-        ))  # fmt: skip
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    for line in table:
-        first, *others = (cell.rjust(width) for cell, width in zip(line, widths, strict=True))
-        print(line[0].ljust(len(first)), *others[:-1], line[-1], sep="  ")
-    steps, disk = (sum(row[name] for row in rows) for name in ("steps", "disk"))
-    print(f"\n{len(rows)} runs, {steps:,} steps, {disk / GB:.1f} GB of disk without checkpoints")
-    for card, (low, high) in totals.items():
-        total = [sum(row["hours"][card][i] for row in rows) for i in (0, 1)]
-        together = f"; with {options.gpus} at a time done after {_span(low, high)} h"
-        print(f"{card}: {_span(*total)} h of work" + together * (options.gpus > 1))
+def _print(rows: list[dict], totals: dict[str, list[float]], gpus: int) -> None:
+    frame = pd.DataFrame(rows)
+    shown = frame[["run", "steps", "epochs", "images"]].assign(**{
+        "G multiply-adds": frame["multiply_adds"] / 1e9,
+        "GB memory": frame["memory"] / GB,
+        "GB disk": frame["disk"] / GB,
+        **{f"h, {card}": [_span(*hours[card]) for hours in frame["hours"]] for card in totals},
+        "completes claims": [", ".join(map(str, claims)) for claims in frame["completes"]],
+    })  # fmt: skip
+    print(shown.round(2).to_string(index=False))
+    steps, disk = frame["steps"].sum(), frame["disk"].sum() / GB
+    print(f"\n{len(rows)} runs, {steps:,} steps, {disk:.1f} GB of disk without checkpoints")
+    for card, span in totals.items():
+        total = [sum(hours[card][end] for hours in frame["hours"]) for end in (0, 1)]
+        together = f"; {gpus} at a time are done after {_span(*span)} h" * (gpus > 1)
+        print(f"{card}: {_span(*total)} h of work{together}")
         if card in CARDS:
-            print(f"  an estimate, not measured for these networks: {CARDS[card]['source']}")
-    print("G adds: 10⁹ multiply-adds of one training image, forward. memory: at least, float32.")
+            print(f"  An estimate, not measured for these networks. {CARDS[card]['source']}")
+    print("Multiply-adds: forward, of one training image. Memory: at least, in float32.")

@@ -15,9 +15,8 @@ from PIL import Image
 
 from gcnlab.data import cityscapes, voc
 from gcnlab.data.class_folders import ClassFolders
-from gcnlab.data.palette import PALETTE
 from gcnlab.data.spec import DataSpec
-from gcnlab.data.synthetic.drawing import save_jpeg, write_list
+from gcnlab.data.synthetic.drawing import write_list
 from gcnlab.data.synthetic.voc import save_mat
 from gcnlab.errors import UserError
 
@@ -36,38 +35,31 @@ def _picture(width: int, height: int) -> np.ndarray:
     return np.stack([_blocks(width, height, range(20 * c, 240, 37)) for c in range(3)], -1)
 
 
-def _save_label(label: np.ndarray, path: Path) -> None:
-    image = Image.fromarray(label)
-    image.putpalette(PALETTE)
-    image.save(path)
+def _save(pixels: np.ndarray, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
 
 
 def _write_voc(folder: Path, side: int) -> None:
     """One image of VOC train and of val, and one that only SBD has."""
     size = (side, side * 3 // 4)
     picture, label = _picture(*size), _blocks(*size, [*range(len(voc.CLASSES)), 255])
-    main, extra = folder / "VOCdevkit" / "VOC2012", folder / "benchmark_RELEASE" / "dataset"
-    lists = main / "ImageSets" / "Segmentation"
-    for part in (main / "JPEGImages", main / "SegmentationClass", lists, extra / "img",
-                 extra / "cls"):  # fmt: skip
-        part.mkdir(parents=True)
-    for split in ("train", "val"):
-        save_jpeg(picture, main / "JPEGImages" / f"{split}.jpg")
-        _save_label(label, main / "SegmentationClass" / f"{split}.png")
-        write_list(lists / f"{split}.txt", [split])
-    save_jpeg(picture, extra / "img" / "extra.jpg")
-    save_mat(np.where(label == 255, 0, label), extra / "cls" / "extra.mat")
-    write_list(extra / "train.txt", ["extra"])
-    write_list(extra / "val.txt", ["val"])
+    main, sbd = folder / "VOCdevkit" / "VOC2012", folder / "benchmark_RELEASE" / "dataset"
+    for inner in (main / "ImageSets" / "Segmentation", sbd / "cls"):
+        inner.mkdir(parents=True)
+    for split, extra in (("train", "extra"), ("val", "val")):
+        _save(picture, main / "JPEGImages" / f"{split}.jpg")
+        _save(label, main / "SegmentationClass" / f"{split}.png")
+        write_list(main / "ImageSets" / "Segmentation" / f"{split}.txt", [split])
+        write_list(sbd / f"{split}.txt", [extra])
+    _save(picture, sbd / "img" / "extra.jpg")
+    save_mat(np.where(label == 255, 0, label), sbd / "cls" / "extra.mat")
 
 
 def _write_coco(folder: Path, side: int) -> None:
     """One image with one person."""
-    images = folder / "coco" / "train2017"
-    for part in (images, folder / "coco" / "annotations"):
-        part.mkdir(parents=True)
     width, height = side, side * 3 // 4
-    save_jpeg(_picture(width, height), images / "1.jpg")
+    _save(_picture(width, height), folder / "coco" / "train2017" / "1.jpg")
     outline = [0, 0, width / 2, 0, width / 2, height / 2, 0, height / 2]
     person = {"id": 1, "image_id": 1, "category_id": 1, "iscrowd": 0, "segmentation": [outline]}
     content = {
@@ -76,26 +68,23 @@ def _write_coco(folder: Path, side: int) -> None:
         "categories": [{"id": 1, "name": "person"}],
     }
     path = folder / "coco" / "annotations" / "instances_train2017.json"
+    path.parent.mkdir()
     path.write_text(json.dumps(content), encoding="utf-8")
 
 
 def _write_cityscapes(folder: Path) -> None:
     """One image of train, of val and of the coarse set."""
-    picture = Image.fromarray(_picture(*cityscapes.SIZE))
-    label = Image.fromarray(_blocks(*cityscapes.SIZE, range(34)))
+    picture, label = _picture(*cityscapes.SIZE), _blocks(*cityscapes.SIZE, range(34))
     for split, kind in (("train", "gtFine"), ("val", "gtFine"), ("train_extra", "gtCoarse")):
-        for inner, what in (("leftImg8bit", picture), (kind, label)):
-            part = folder / "cityscapes" / inner / split / "city"
-            part.mkdir(parents=True)
-            ending = f"{kind}_labelIds" if inner == kind else inner
-            what.save(part / f"city_000000_000000_{ending}.png")
+        name = Path(split, "city", "city_000000_000000_")
+        _save(picture, folder / "cityscapes" / "leftImg8bit" / f"{name}leftImg8bit.png")
+        _save(label, folder / "cityscapes" / kind / f"{name}{kind}_labelIds.png")
 
 
 def _write_classes(folder: Path, source: ClassFolders) -> None:
     """One image of each class and split."""
     first = folder / source.folder / "first.JPEG"
-    first.parent.mkdir(parents=True)
-    save_jpeg(_picture(500, 375), first)
+    _save(_picture(500, 375), first)
     for split, number in product(source.splits, range(len(source.classes))):
         part = first.parent / split / f"n{number:08d}"
         part.mkdir(parents=True)
@@ -109,20 +98,17 @@ def write(folder: Path, specs: Iterable[DataSpec]) -> None:
     """
     writers = {}
     for spec in specs:
-        if spec.source.default_root is not None:
-            continue
-        parts = spec.name.split("-")[0].split("+")
-        for part in [spec.source.folder] if spec.is_classification else parts:
-            known = {
-                "voc": partial(_write_voc, side=spec.val_side or spec.side),
-                "coco": partial(_write_coco, side=spec.side),
-                "cityscapes": _write_cityscapes,
-                "imagenet": partial(_write_classes, source=spec.source),
-            }
-            if part not in known:
-                raise UserError(
-                    f"a dry run makes up no {part!r}: use profile paper or a synthetic one"
-                )
-            writers.setdefault(part, known[part])
+        writers_of_spec = {
+            "voc": partial(_write_voc, side=spec.val_side or spec.side),
+            "coco": partial(_write_coco, side=spec.side),
+            "cityscapes": _write_cityscapes,
+            "imagenet": partial(_write_classes, source=spec.source),
+        }
+        for part in [] if spec.source.default_root else spec.name.split("+"):
+            part = part.removesuffix("-alone").removesuffix("-coarse")
+            if part not in writers_of_spec:
+                problem = f"a dry run makes up no {part!r}"
+                raise UserError(f"{problem}: use profile paper or a synthetic one")
+            writers.setdefault(part, writers_of_spec[part])
     for write_part in writers.values():
         write_part(folder)
