@@ -39,6 +39,10 @@ CLUSTER_HELP = (
     "parameters, such as slurm_partition=gpu gpus_per_node=1 timeout_min=600"
 )
 
+MEASURE_HELP = "time a step of every network on this machine, instead of the table of cards"
+DRY_RUN_HELP = "each run in miniature: one step, made-up images of full size; nothing is kept"
+JSON_HELP = "machine-readable instead"
+
 
 def parse(arguments: list[str]) -> argparse.Namespace:
     """Options of one command; ``kept`` says what it leaves if it is interrupted.
@@ -94,12 +98,9 @@ def build_parser() -> argparse.ArgumentParser:
     jobs = "runs at a time (default: one per GPU; on a CPU 2)"
     add("run notebooks", "--jobs", jobs, **number)
     add("plan", "--gpus", "cards at work at a time (default 1)", default=1, **number)
-    measure = "time a step of every network on this machine, instead of the table of cards"
-    add("plan", "--measure", measure, action="store_true")
-    miniature = "each run in miniature: one step, made-up images of full size; nothing is kept"
-    add("run", "--dry-run", miniature, action="store_true")
-    machine = "machine-readable instead"
-    add("plan status report rules params data doctor", "--json", machine, action="store_true")
+    add("plan", "--measure", MEASURE_HELP, action="store_true")
+    add("run", "--dry-run", DRY_RUN_HELP, action="store_true")
+    add("plan status report rules params data doctor", "--json", JSON_HELP, action="store_true")
     key = {"required": True, "metavar": "KEY"}
     add("predict submit", "--run", "key or name of a finished segmentation run", **key)
     folder("predict submit", "--runs", kept, default=LOCAL)
