@@ -30,9 +30,7 @@ class ResNet(Backbone):
 
     strides = (4, 8, 16, 32)
 
-    def __init__(
-        self, depth: int, caffe: bool = False, gcn: Mapping[int, GCNStage] | None = None
-    ):
+    def __init__(self, depth: int, caffe: bool = False, gcn: Mapping[int, GCNStage] | None = None):
         super().__init__()
         net = getattr(torchvision.models, f"resnet{depth}")(weights=None)
         self.channels = tuple(c * (1 if depth < 50 else 4) for c in (64, 128, 256, 512))
