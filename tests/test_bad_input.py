@@ -210,7 +210,7 @@ OPTIONS = [
     ("run 12", "unknown table '12'; choose one of 1, 2, 3, 4, 5, 6, 7, 9, pretraining"),
     ("run pilt", "unknown table 'pilt'; did you mean 'pilot'?"),
     ("run pilot --profile quick", "profile quick has no pilot"),
-    ("run own --profile smoke", "no claim besides the paper's is registered: see docs/extending.md"),
+    ("run own --profile smoke", "no claim besides the paper's is registered"),
     ("run 1 --profile tiny", "unknown profile 'tiny'; choose one of smoke, quick"),
     ("run 1 --profile ../smoke", "unknown profile '../smoke'"),
     ("run 1 --profile ''", "unknown profile ''"),
