@@ -83,8 +83,10 @@ FIT = pd.DataFrame(
 )  # fmt: skip
 OTHERS = {
     "agreement": lambda: agreement(
-        {"synthetic data (synthetic)": [effect(), effect("GCN 9 − stack 9", 3.9, 50.0, 2.0)],
-         "photographs (photos)": [effect(mean=-1.0, half=3.0, n=3), effect("BR", 0.2, -2.0, 1.0)]}
+        {"synthetic data (synthetic)": {"GCN 15 − 1×1": effect(),
+                                        "GCN 9 − stack 9": effect("", 3.9, 50.0, 2.0)},
+         "photographs (photos)": {"GCN 15 − 1×1": effect(mean=-1.0, half=3.0, n=3),
+                                  "BR": effect("", 0.2, -2.0, 1.0)}}
     ),
     "learning, mIoU": lambda: learning.learning_curves(CURVES, "quick"),
     "learning, loss": lambda: learning.learning_curves(CURVES, "quick", "loss"),
@@ -188,7 +190,7 @@ def test_the_agreement_counts_signs_of_decided_effects_only():
     assert chart.title.startswith("2 of 3 effects")
     words = {text.get_text() for text in shown(chart.figure)}
     assert {"+7.0", "+50.0", "−1.0", "−2.0", "–"} <= words
-    chart = agreement({"a": [effect(), effect("field", None, 30.0, unit="px")]})
+    chart = agreement({"a": {"GCN": effect(), "field": effect("", None, 30.0, unit="px")}})
     assert "field" not in {text.get_text() for text in shown(chart.figure)}, "of another unit"
 
 

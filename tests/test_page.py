@@ -97,7 +97,7 @@ def written(tmp_path_factory):
     for record in session.records:
         write(record, path_of(out, "quick", "runs", record["name"], record["key"]))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(verdicts, "others", lambda session: [])
+        patch.setattr(verdicts, "studies", list)
         path = page.write(session)
         first = contents(path.parent)
         page.write(session)
@@ -179,19 +179,11 @@ def test_figures_and_tables_are_files_too(written):
 
 
 def test_a_study_without_records_says_so(tmp_path, monkeypatch):
-    monkeypatch.setattr(verdicts, "others", lambda session: [])
+    monkeypatch.setattr(verdicts, "studies", list)
     session = MadeSession(tmp_path, seeds=0)
     text = Html(page.write(session).read_text(encoding="utf-8")).text
     assert "No comparison was run yet." in text and "The main comparison was not run yet." in text
     assert "Supported: GCN rises" not in text and "0 supported" not in text
-
-
-def test_headings_are_findings_once_there_are_any():
-    claim = SimpleNamespace(id=1, claim="It rises.", verdict=SUPPORTED, converged=False)
-    section = page.Section("a", "Table 1", "Does it rise?")
-    assert section.heading == "Does it rise?"
-    section.verdicts = [claim]
-    assert section.heading == "Supported (not converged): It rises."
 
 
 @pytest.mark.parametrize(

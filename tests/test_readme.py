@@ -1,17 +1,23 @@
 """Generated text in Markdown: only what stands between marks changes, and nothing is made up."""
 
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
 import pandas as pd
 import pytest
+from made import PHOTOS, SYNTHETIC, study
 
+from gcnlab import paper
+from gcnlab.analysis import claims
 from gcnlab.analysis.claims import Verdict
-from gcnlab.analysis.judging import CONTRADICTED, NOT_RUN, SUPPORTED
+from gcnlab.analysis.judging import CONTRADICTED, INCONCLUSIVE, NOT_RUN, SUPPORTED
 from gcnlab.analysis.statistics import Effect
 from gcnlab.errors import UserError
 from gcnlab.experiments import profiles
+from gcnlab.experiments.variants import Variant
 from gcnlab.report import readme, verdicts
+from gcnlab.report.agreement import agreement
 
 
 def verdict(number: int, word: str = SUPPORTED, effects: tuple = (), converged: bool = True):
@@ -68,7 +74,12 @@ def test_the_answer_is_three_sentences_with_n_interval_and_profile():
 
 
 def test_effects_stand_side_by_side_with_words_and_signs():
-    shown = ["+5.5 points", "✓ supported +7.0 [+5.8, +8.2] (n = 6)", "✓ supported (not converged)"]
+    shown = [
+        "GCN 15 over the 1×1 baseline",
+        "+5.5 points",
+        "✓ supported +7.0 [+5.8, +8.2] (n = 6)",
+        "✓ supported (not converged)",
+    ]
     assert list(verdicts.effects_table(SETTINGS).loc["Claim 2."]) == shown
 
 
@@ -80,20 +91,107 @@ def test_effect_text(effect, words):
     assert verdicts.effect_text(effect) == words
 
 
-def test_every_claim_of_every_profile_can_be_quoted(monkeypatch):
+def test_of_every_kind_of_data_the_study_that_decides_most_is_shown(monkeypatch):
     by_name = {one.profile.name: one for one in SETTINGS}
-    stub = lambda name: SimpleNamespace(name=name, study_records=name in by_name)  # noqa: E731
+    by_name["quick"] = verdicts.Setting(profiles.get("quick"), SETTINGS[0].verdicts)
+    stub = lambda name, out: SimpleNamespace(name=name, study_records=name in by_name)  # noqa: E731
     monkeypatch.setattr("gcnlab.report.session.Session", stub)
     monkeypatch.setattr(verdicts, "setting", lambda session: by_name[session.name])
+    shown = [one.profile.name for one in verdicts.studies()]
+    assert shown == ["synthetic", "photos"], "of equals the longest"
+    by_name["synthetic"] = verdicts.Setting(SYNTHETIC, [verdict(1, NOT_RUN)])
+    assert [one.profile.name for one in verdicts.studies()] == ["quick", "photos"]
+
+
+LOST = Effect("GCN 15 − 1×1", 5.5, -7.0, -8.0, -6.0, 6)
+
+
+@pytest.mark.parametrize(("judged", "words"), [
+    ((verdict(2, NOT_RUN), verdict(2, NOT_RUN)), "Does it?"),
+    ((verdict(2, SUPPORTED, (GAIN,)), verdict(2, NOT_RUN)),
+     "Claim 2: +7.0 [+5.8, +8.2] (n = 6) on synthetic data"),
+    ((verdict(2, INCONCLUSIVE, (GAIN,), False), verdict(2, NOT_RUN)),
+     "Inconclusive: Claim 2: +7.0 [+5.8, +8.2] (n = 6) on synthetic data, not converged"),
+    ((verdict(2, SUPPORTED, (GAIN,)), verdict(2, CONTRADICTED, (LOST,))),
+     "Supported on synthetic data, contradicted on photographs: Claim 2: +7.0 [+5.8, +8.2] "
+     "(n = 6) on synthetic data, −7.0 [−8.0, −6.0] (n = 6) on photographs"),
+])  # fmt: skip
+def test_a_finding_says_what_became_of_a_claim_on_every_kind_of_data(judged, words):
+    settings = [one.profile for one in SETTINGS]
+    pairs = [(verdicts.Setting(p, []), v) for p, v in zip(settings, judged, strict=True)]
+    assert verdicts.finding(pairs, "Does it?") == words
+
+
+def two_studies():
+    """Made-up studies on synthetic data and on photographs, of the models of Table 5."""
+    base, gcn, refined = Variant("conv1x1"), Variant("gcn", 15), Variant("gcn", 15, refine=True)
+    scores = {base: (50, 60, 85), gcn: (56, 61, 92), refined: (57, 65, 92)}
+    fewer = {base: (60, 60, 85), gcn: (58, 61, 80)}
+    return [verdicts.Setting(profile, claims.judge(profile, study(means, range(n), profile)))
+            for profile, means, n in ((SYNTHETIC, scores, 6), (PHOTOS, fewer, 3))]  # fmt: skip
+
+
+def test_a_second_study_gets_its_column_its_lines_and_its_panel(monkeypatch):
+    settings = two_studies()
+    monkeypatch.setattr(verdicts, "studies", lambda: settings)
     values = readme.values()
-    assert values["effect.synthetic.2"] == verdicts.effect_text(GAIN)
-    assert values["verdict.synthetic.1"] == CONTRADICTED
-    assert values["tally.synthetic"] == "1 supported, 1 contradicted"
-    assert "Claim 2." in values["effects"] and "Claim 1." in values["claims.synthetic"]
+    head, _, first, *_ = values["decisive"].splitlines()
+    assert head.endswith("| paper | synthetic data (synthetic) | photographs (photos) |")
+    assert re.search(
+        r"\| \+5\.5 points \| ✓ supported .*\(n = 6\).* \| ✗ contradicted .*\(n = 3\)", first
+    )
+    assert len(values["decisive"].splitlines()) == 2 + len(verdicts.DECISIVE)
+    assert "on synthetic data (synthetic) and −" in values["answer"]
+    assert "results/synthetic/figures/agreement.svg" in values["hero"]
+    assert "supported on synthetic data, contradicted on photographs" in values["findings"].lower()
+    for claim in paper.claims():
+        assert f"**Claim {claim['id']}: {claim['claim']}**" in values["findings"]
+    chart = agreement({one.title: one.effects for one in settings})
+    assert {"published (one run", "photographs"} <= {
+        text for ax in chart.figure.axes for text in ax.get_title(loc="left").splitlines()[:1]
+        for text in (text, text.split(" (")[0])}  # fmt: skip
 
 
-def test_the_readme_is_what_the_committed_records_say(tmp_path):
-    original = Path(__file__).resolve().parents[1] / "README.md"
-    copy = tmp_path / "README.md"
-    copy.write_text(original.read_text(encoding="utf-8"), encoding="utf-8")
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.mark.parametrize("name", readme.GENERATED)
+def test_the_readme_is_what_the_committed_records_say(name, tmp_path):
+    copy = tmp_path / name
+    copy.write_text((ROOT / name).read_text(encoding="utf-8"), encoding="utf-8")
     assert not readme.update(copy, readme.values()), "python -m gcnlab report --readme renews it"
+
+
+def test_the_readme_is_short():
+    assert len((ROOT / "README.md").read_bytes()) <= 8_000
+
+
+def sizes():
+    """Sides and classes of the profiles' data: what a document may say of them."""
+    for profile in profiles.PROFILES.values():
+        spec = profile.template.data
+        yield from (
+            rf"{spec.side} (px|pixels)",
+            rf"{spec.side}-pixel",
+            rf"{len(spec.class_names)} classes",
+        )
+        yield from (rf"{len(run.start.data.class_names):,} classes" for run in profile.pair
+                    if not isinstance(run.start, str))  # fmt: skip
+
+
+# What is no result: names, parts of the paper, versions, sizes of data and of an installation
+NO_RESULTS = (
+    r"CVPR 2017", r"arXiv 1703\.02719", r"VOC 2012", r"[k\d]+×[k\d]+", r"ResNet-\d+", r"C[2-5]\b",
+    r"(Tables?|Figs?\.|notebook) \d+(, \d+)*( and \d+)?", r"[sS]ections? \d(\.\d)*", r"GCN \d+",
+    r"Python (3\.11–3\.13|up to 3\.12)", r"5 GB", r"95 %", r"k = 3 … 15", r"0 … 255", r"float32",
+    r"SqueezeNet 1\.1", r"pydensecrf2", r"(640|512) (px|pixels)", r"\b(200|1,000) classes",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("path", ["README.md", "FINDINGS.md", "docs/data.md", "docs/usage.md"])
+def test_every_number_of_a_document_is_generated_or_no_result(path):
+    text = " ".join((ROOT / path).read_text(encoding="utf-8").split())
+    generated = r"<!-- ([\w.-]+) -->.*?<!-- /\1 -->"
+    for pattern in (generated, r"```.*?```", r"`[^`]*`", r"\]\([^)]*\)", *sizes(), *NO_RESULTS):
+        text = re.sub(pattern, "", text)
+    assert re.findall(r".{0,30}\d.{0,20}", text) == []

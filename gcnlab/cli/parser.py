@@ -107,7 +107,7 @@ def build_parser() -> argparse.ArgumentParser:
     folder("predict submit", "--out", "where the predictions go", required=True)
     add("run", "--cluster", CLUSTER_HELP, nargs="*", type=_setting, metavar="NAME=VALUE")
     add("notebooks", "--only", "numbers of notebooks, such as 01,02", metavar="NN,NN")
-    renew = "also renew the README's numbers (from committed records)"
+    renew = "also renew README.md and FINDINGS.md (from committed records)"
     add("report", "--readme", renew, action="store_true")
     anew = "simulate anew (minutes); a checkout keeps the result in gcnlab/analysis/registered.json"
     add("rules", "--simulate", anew, action="store_true")

@@ -22,8 +22,9 @@ def act(options: argparse.Namespace) -> None:
     from gcnlab.report import page, readme  # they draw, which --json needs no library for
 
     if options.readme:
-        path = COMMITTED.parent / "README.md"
-        print(f"{path}: {'renewed' if readme.update(path, readme.values()) else 'as it was'}")
+        generated = readme.values()
+        for path in (COMMITTED.parent / name for name in readme.GENERATED):
+            print(f"{path}: {'renewed' if readme.update(path, generated) else 'as it was'}")
     if missing and not options.readme:
         raise UserError(missing)
     if not missing:

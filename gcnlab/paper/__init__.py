@@ -48,7 +48,8 @@ def cells(table: str | int) -> pd.DataFrame:
 
 
 def claims() -> list[dict[str, Any]]:
-    """The claims of the text: id, claim, source, tables that bear on it, and a note or ""."""
+    """The claims of the text: id, claim, what is compared in short, source, tables that bear on
+    it, and a note or ""."""
     return deepcopy(_read("claims.json"))
 
 

@@ -8,7 +8,7 @@ from gcnlab.report import style
 from gcnlab.report.style import BLUE, GREY, INK, ORANGE, Chart, styled
 from gcnlab.report.words import seeds_text, signed
 
-FARTHEST = 3  # times the largest published effect: what is farther is drawn at the edge
+FARTHEST = 5  # times the largest published effect: what is farther is drawn at the edge
 
 
 def _clear(effect: Effect) -> bool:
@@ -31,31 +31,31 @@ def _look(effect: Effect) -> dict[str, str]:
 
 
 @styled
-def agreement(columns: dict[str, list[Effect]]) -> Chart:
+def agreement(columns: dict[str, dict[str, Effect]]) -> Chart:
     """Every comparison of the paper as an effect in points, beside what each of our settings gives.
 
     Args:
-        columns: words for a setting, with its profile → its effects. Rows are matched by the
-            effects' names.
+        columns: words for a setting, with its profile → what is compared → its effect.
 
     A mark is filled where the 95 % interval excludes zero: a blue circle has the published sign,
     an orange square the other one. Hollow grey marks are undecided.
     """
-    ours = {t: [e for e in column if e.unit == "points" and e.n] for t, column in columns.items()}
-    every = [effect for column in ours.values() for effect in column]
-    published = {e.name: Effect(e.name, None, e.published, np.nan, np.nan, 1) for e in every
-                 if e.published is not None}  # fmt: skip
-    sizes = {e.name: -(e.published or 0) for e in every}
-    names = sorted(sizes, key=sizes.get)
-    farthest = FARTHEST * (max(map(abs, sizes.values()), default=0) or 1)
+    ours = {title: {name: e for name, e in column.items() if e.unit == "points" and e.n}
+            for title, column in columns.items()}  # fmt: skip
+    every = [effect for column in ours.values() for effect in column.values()]
+    sizes = {name: e.published for column in ours.values() for name, e in column.items()}
+    published = {name: Effect(name, None, size, np.nan, np.nan, 1)
+                 for name, size in sizes.items() if size is not None}  # fmt: skip
+    names = sorted(sizes, key=lambda name: -(sizes[name] or 0))
+    farthest = FARTHEST * (max((abs(size or 0) for size in sizes.values()), default=0) or 1)
     means = [abs(effect.mean) for effect in [*every, *published.values()]]
     reach = min(farthest, max(means, default=farthest))
     size = (7.6, 1.3 + 0.4 * len(names))
     figure, (axes,) = style.canvas(*size, columns=1 + len(ours), sharex=True, sharey=True)
     _panel(axes[0], "published (one run each)", names, published, reach)
     for ax, (title, column) in zip(axes[1:], ours.items(), strict=True):
-        title = f"{title}, {seeds_text(effect.n for effect in column)}"
-        _panel(ax, title, names, {effect.name: effect for effect in column}, reach)
+        title = f"{title}, {seeds_text(effect.n for effect in column.values())}"
+        _panel(ax, title, names, column, reach)
     axes[0].set_yticks(range(len(names)), [style.wrapped(name, 34) for name in names])
     axes[0].set(ylim=(len(names) - 0.4, -0.6), xlim=(-1.05 * reach, 1.7 * reach))
     figure.supxlabel("effect (points)", size=9.5)

@@ -16,13 +16,13 @@ from gcnlab.analysis.judging import NOT_RUN
 from gcnlab.analysis.scores import NotRun
 from gcnlab.analysis.tables import SPECS, TableSpec
 from gcnlab.experiments.records import Record
-from gcnlab.report import charts, exports, fields, images, learning, views
+from gcnlab.report import charts, exports, fields, findings, images, learning, views
 from gcnlab.report import verdicts as judged
 from gcnlab.report.agreement import agreement
 from gcnlab.report.diagrams import NUMBERS, diagram
+from gcnlab.report.findings import Question
 from gcnlab.report.html_tables import Cell, RecordLink, Table, links, of_cells, of_frame
 from gcnlab.report.style import Chart
-from gcnlab.report.words import signed
 
 if TYPE_CHECKING:
     from gcnlab.report.session import Session
@@ -30,25 +30,15 @@ if TYPE_CHECKING:
 
 @dataclass
 class Section:
-    """One question: the claims that bear on it, its charts, and tables that are folded away."""
+    """One question with its finding, its charts, and tables that are folded away."""
 
-    anchor: str
-    short: str
-    question: str
-    source: str = ""
+    asked: Question
+    heading: str
     note: str = ""
     verdicts: list[Verdict] = field(default_factory=list)
     charts: list[Chart] = field(default_factory=list)
     diagrams: list[int] = field(default_factory=list)
     tables: list[tuple[str, Table]] = field(default_factory=list)
-
-    @property
-    def heading(self) -> str:
-        """The finding: the first claim with its verdict; the question while nothing was run."""
-        first = self.verdicts[0] if self.verdicts else None
-        if first is None or first.verdict == NOT_RUN:
-            return self.question
-        return f"{judged.word_of(first).capitalize()}: {first.claim}"
 
 
 def write(session: "Session") -> Path:
@@ -56,20 +46,22 @@ def write(session: "Session") -> Path:
     folder = session.out / session.profile.name
     setting, known = judged.setting(session), links(folder, session.out)
     exports.write_tables(session, setting.verdicts, folder / "tables")
-    settings = [setting, *judged.others(session)]
-    sections = list(_sections(session, setting, known))
-    effects = {one.title: [e for e in one.effects if e.n] for one in settings}
+    settings = [setting, *(one for one in judged.studies() if one.kind != setting.kind)]
+    sections = [*_sections(session, settings, known), *_beyond_the_paper(session)]
+    effects = {one.title: {n: e for n, e in one.effects.items() if e.n} for one in settings}
     hero = agreement(effects) if any(effects.values()) else None
-    named = {f"{s.anchor}-{i}": c for s in sections for i, c in enumerate(s.charts, start=1)}
+    named = {f"{s.asked.anchor}-{i}": c for s in sections for i, c in enumerate(s.charts, start=1)}
     _write_figures(named | ({"agreement": hero} if hero else {}), folder / "figures")
     html = _template().render(
         profile=session.profile,
         answer=judged.answer(settings),
         tally=setting.tally(),
+        decisive=[setting.verdict(claim) for claim in judged.DECISIVE],
         icons=judged.ICONS,
         word_of=judged.word_of,
-        signed=signed,
         hero=hero,
+        evidence=lambda verdict: _evidence(verdict, settings),
+        details=findings.details,
         effects=of_frame(judged.effects_table(settings)),
         sections=sections,
         diagrams={number: diagram(number) for number in NUMBERS},
@@ -99,38 +91,50 @@ def _write_figures(named: dict[str, Chart], folder: Path) -> None:
         old.unlink()
 
 
+def _evidence(verdict: Verdict, settings: list[judged.Setting]) -> list[str]:
+    """What is compared, as published and on every kind of data that has it."""
+    own = [(one.title, one.verdict(verdict.id)) for one in settings]
+    run = [f"{title} {judged.effect_text(v.effects[0])}" for title, v in own if v.effects]
+    published = judged.published_text(v for _, v in own)
+    return [f"{judged.short(verdict.id)}: published {published}", *run] if run else []
+
+
 def _sections(
-    session: "Session", setting: judged.Setting, known: dict[str, RecordLink]
+    session: "Session", settings: list[judged.Setting], known: dict[str, RecordLink]
 ) -> Iterator[Section]:
-    bearing = {claim["id"]: claim["tables"] for claim in paper.claims()}
-    for spec in SPECS.values():
-        section = _table_section(session, spec, known)
-        section.verdicts = [v for v in setting.verdicts if int(spec.name) in bearing[v.id]]
+    fill = {"table11": _backbones, "fields": _fields}
+    for asked in findings.questions():
+        section = Section(asked, findings.heading(asked, settings))
+        section.verdicts = [settings[0].verdict(claim) for claim in asked.claims]
+        if spec := SPECS.get(asked.anchor.removeprefix("table")):
+            _fill_table(section, session, spec, known)
+        else:
+            fill[asked.anchor](section, session)
         yield section
-    published, pair = paper.published("11"), f"The pair of profile {session.profile.name}"
-    yield Section(
-        "table11", "Table 11: the two backbones", published["question"], published["source"],
+
+
+def _backbones(section: Section, session: "Session") -> None:
+    pair = f"The pair of profile {session.profile.name}: {session.profile.pair_name}"
+    section.note = (
         "The same for every profile. The paper prints 3700 MFlops of convolutions for both "
-        "networks; neither count gives that.",
-        [v for v in setting.verdicts if 11 in bearing[v.id]],
-        diagrams=[5],
-        tables=[("Table 11, published and built", of_frame(exports.architecture())),
-                (f"{pair}: {session.profile.pair_name}", of_frame(exports.architecture(session)))],
-    )  # fmt: skip
-    yield _fields(session, [v for v in setting.verdicts if not bearing[v.id]])
-    yield from _beyond_the_paper(session)
+        "networks; neither count gives that."
+    )
+    section.diagrams = [5]
+    section.tables = [("Table 11, published and built", of_frame(exports.architecture())),
+                      (pair, of_frame(exports.architecture(session)))]  # fmt: skip
 
 
-def _table_section(session: "Session", spec: TableSpec, known: dict[str, RecordLink]) -> Section:
+def _fill_table(
+    section: Section, session: "Session", spec: TableSpec, known: dict[str, RecordLink]
+) -> None:
     frame, labels, profile = session.frame(spec.name), session.labels(), session.profile
-    name = f"Table {spec.name}"
-    section = Section(
-        f"table{spec.name}", f"{name}: {spec.title}", spec.question, spec.source.split(", ")[-1],
+    section.note = (
         f"Profile {profile.name}: {profile.description}. Published: {spec.data}. "
-        f"{spec.note(profile)}",
-        charts=[getattr(charts, spec.chart)(frame, labels)],
-        tables=[(f"{name}, levels", of_cells(session.table(spec.name), frame, labels, known))],
-    )  # fmt: skip
+        f"{spec.note(profile)}"
+    )
+    section.charts = [getattr(charts, spec.chart)(frame, labels)]
+    levels = of_cells(session.table(spec.name), frame, labels, known)
+    section.tables = [(f"Table {spec.name}, levels", levels)]
     if spec.test_server:
         title = f"Table {spec.test_server}: {paper.published(spec.test_server)['title']}"
         section.tables.append((title, of_frame(exports.test_server(spec))))
@@ -152,11 +156,8 @@ def _may_show(session: "Session", table: str) -> bool:
     return drawn and session.has_examples(table)
 
 
-def _fields(session: "Session", verdicts: list[Verdict]) -> Section:
-    """Fig. 3, and the claims that belong to no table."""
-    question = "Does a large kernel see more, and is that why it helps?"
-    section = Section("fields", "Fig. 3: what the networks see", question, "Section 3.1, Fig. 3")
-    section.verdicts, label = verdicts, session.label
+def _fields(section: Section, session: "Session") -> None:
+    label = session.label
     if measured := session.measured():
         sides, sizes = mechanism.field_frame(measured), mechanism.size_frame(measured)
         section.charts = [fields.field_over_k(sides, label), fields.field_by_size(sides, label),
@@ -164,7 +165,6 @@ def _fields(session: "Session", verdicts: list[Verdict]) -> Section:
         section.tables.append(("Is the gain larger on larger objects?", _size_table(measured)))
     if _may_show(session, "1"):
         section.charts.append(views.draw(views.figure3(session)))
-    return section
 
 
 def _size_table(measured: list[Record]) -> Table:
@@ -181,17 +181,17 @@ def _beyond_the_paper(session: "Session") -> Iterator[Section]:
     """What the paper leaves open."""
     if ablations := session.ablations():
         question = "Why does the trivial convolution get worse?"
-        source = "Section 4.1.1 leaves it open"
+        asked = Question("dense-kernel", "Trivial convolution", question, "open in section 4.1.1")
         frame = dense_kernel.frame(session.profile, ablations)
         fit = learning.fit_over_k(frame, session.label)
         table = of_frame(dense_kernel.findings(session.profile, ablations))
-        yield Section("dense-kernel", question, question, source, charts=[fit],
-                      tables=[("Every ablation", table)])  # fmt: skip
+        yield Section(asked, fit.title, charts=[fit], tables=[("Every ablation", table)])
     curves = session.curves()
     if curves.loc[~curves["diverged"].astype(bool), "step"].nunique() > 1:
         question, scores = "Who learns faster, and who ends higher?", ("miou", "loss")
+        asked = Question("learning", "Learning curves", question, "not in the paper")
         shown = [learning.learning_curves(curves, session.label, score) for score in scores]
-        yield Section("learning", "Learning curves", question, "not in the paper", charts=shown)
+        yield Section(asked, shown[0].title, charts=shown)
 
 
 def _runs(session: "Session", known: dict[str, RecordLink]) -> Table:

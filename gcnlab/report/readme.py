@@ -11,11 +11,10 @@ from pathlib import Path
 import pandas as pd
 
 from gcnlab import files
-from gcnlab.analysis import claims
 from gcnlab.errors import UserError
-from gcnlab.experiments.profiles import PROFILES
-from gcnlab.report import verdicts
+from gcnlab.report import findings, verdicts
 
+GENERATED = ("README.md", "FINDINGS.md")  # wholly or between marks
 _MARK = re.compile(r"<!-- ([\w.-]+) -->(.*?)<!-- /\1 -->", re.DOTALL)
 
 
@@ -29,28 +28,24 @@ def markdown(frame: pd.DataFrame) -> str:
 
 
 def values() -> dict[str, str]:
-    """What can stand between marks, from the committed records of every profile that is evidence.
+    """What can stand between marks, from the committed records of every kind of data.
 
-    ``effects`` (the judged effects as a table), ``answer``; for a profile P ``tally.P`` and
-    ``claims.P``; and for its claim N ``effect.P.N`` and ``verdict.P.N``.
+    ``answer``: three sentences; ``decisive`` and ``claims``: the judged effects of five claims and
+    of all; ``findings``: every question with its answer; ``hero``: the figure of all effects.
     """
-    from gcnlab.report.session import Session
-
-    sessions = [Session(profile.name) for profile in PROFILES.values() if profile.evidence]
-    with_records = [session for session in sessions if session.study_records] or sessions[:1]
-    settings = [verdicts.setting(session) for session in with_records]
-    link = "[{text}](results/{profile}/tables/records.md#claim-{claim})"
-    table = markdown(verdicts.effects_table(settings, link))
-    texts = {"effects": table, "answer": " ".join(verdicts.answer(settings))}
-    for one in settings:
-        name = one.profile.name
-        texts[f"tally.{name}"] = one.tally_text()
-        texts[f"claims.{name}"] = markdown(claims.verdict_frame(one.verdicts))
-        for verdict in one.verdicts:
-            first = verdict.effects[0] if verdict.effects else None
-            texts[f"verdict.{name}.{verdict.id}"] = verdicts.word_of(verdict)
-            texts[f"effect.{name}.{verdict.id}"] = verdicts.effect_text(first)
-    return texts
+    settings, link = (
+        verdicts.studies(),
+        "[{text}](results/{profile}/tables/records.md#claim-{claim})",
+    )
+    kinds = ", ".join(one.kind for one in settings)
+    path = f"results/{settings[0].profile.name}/figures/agreement.svg"
+    return {
+        "answer": " ".join(verdicts.answer(settings)),
+        "decisive": markdown(verdicts.effects_table(settings, link, verdicts.DECISIVE)),
+        "claims": markdown(verdicts.effects_table(settings, link)),
+        "findings": findings.markdown(settings),
+        "hero": f"![The effect of each comparison: published, {kinds}]({path})",
+    }
 
 
 def update(path: Path, values: Mapping[str, str]) -> bool:

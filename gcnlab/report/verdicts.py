@@ -1,14 +1,17 @@
-"""The paper's claims on several settings at once, and what they sum up to."""
+"""The paper's claims on several kinds of data at once, and what they sum up to."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from gcnlab import paper
 from gcnlab.analysis.claims import DECIDED, NOT_CONVERGED, Verdict
 from gcnlab.analysis.judging import CONTRADICTED, INCONCLUSIVE, NOT_ENOUGH, NOT_RUN, SUPPORTED
 from gcnlab.analysis.statistics import Effect
 from gcnlab.experiments.profiles import PROFILES, Profile
+from gcnlab.experiments.records import COMMITTED
 from gcnlab.report.words import signed
 
 if TYPE_CHECKING:
@@ -16,7 +19,8 @@ if TYPE_CHECKING:
 
 # A sign for every verdict, so that none is told by its colour alone.
 ICONS = {SUPPORTED: "✓", CONTRADICTED: "✗", INCONCLUSIVE: "≈", NOT_ENOUGH: "…", NOT_RUN: "–"}
-HEADLINE = 2  # the claim of the first sentence: the global kernel against the 1×1 baseline
+HEADLINE = 2  # the claim of the second sentence: the global kernel against the 1×1 baseline
+DECISIVE = (HEADLINE, 3, 5, 7, 8)  # GCN against each other head, and the two reasons given for it
 QUESTION = (
     "The paper says that a segmentation network should classify every pixel from a large part of "
     "the feature map, and builds such kernels from pairs of k×1 and 1×k convolutions (GCN)."
@@ -31,14 +35,19 @@ class Setting:
     verdicts: list[Verdict]
 
     @property
-    def title(self) -> str:
-        """What a reader calls it, with the profile's name."""
-        return f"{self.profile.title} ({self.profile.name})"
+    def kind(self) -> str:
+        """The kind of data, which several profiles share: ``synthetic data``, ``photographs``."""
+        return self.profile.title.partition(",")[0]
 
     @property
-    def effects(self) -> list[Effect]:
-        """The judged effect of every claim that has one."""
-        return [verdict.effects[0] for verdict in self.verdicts if verdict.effects]
+    def title(self) -> str:
+        """What a reader calls it, with the profile's name."""
+        return f"{self.kind} ({self.profile.name})"
+
+    @property
+    def effects(self) -> dict[str, Effect]:
+        """What is compared in short → the judged effect, of every claim that has one."""
+        return {short(v.id): v.effects[0] for v in self.verdicts if v.effects}
 
     def verdict(self, claim: int) -> Verdict:
         return next(verdict for verdict in self.verdicts if verdict.id == claim)
@@ -52,18 +61,30 @@ class Setting:
         return ", ".join(f"{number} {word}" for word, number in self.tally().items())
 
 
+def short(claim: int) -> str:
+    """What a claim compares, in a few words."""
+    return next(c["short"] for c in paper.claims() if c["id"] == claim)
+
+
 def setting(session: "Session") -> Setting:
     """The session's profile, judged by the records that it speaks of."""
     return Setting(session.profile, session.judge())
 
 
-def others(session: "Session") -> list[Setting]:
-    """The other profiles that are evidence and have committed records."""
+def studies() -> list[Setting]:
+    """Of every kind of data the committed study that decides most; of equals the longest."""
     from gcnlab.report.session import Session
 
-    names = [profile.name for profile in PROFILES.values() if profile.evidence]
-    sessions = [Session(name) for name in names if name != session.profile.name]
-    return [setting(other) for other in sessions if other.records]
+    sessions = [Session(p.name, out=COMMITTED) for p in PROFILES.values() if p.evidence]
+    kinds: dict[str, list[Setting]] = {}
+    for one in (setting(session) for session in sessions if session.study_records):
+        kinds.setdefault(one.kind, []).append(one)
+    return [max(group, key=_weight) for group in kinds.values()]
+
+
+def _weight(one: Setting) -> tuple[int, int]:
+    decided = sum(verdict.verdict in DECIDED for verdict in one.verdicts)
+    return decided, one.profile.template.schedule.steps
 
 
 def word_of(verdict: Verdict) -> str:
@@ -76,42 +97,77 @@ def effect_text(effect: Effect | None) -> str:
     """``+5.5 [+3.2, +7.8] (n = 5)`` with the 95 % interval, or ``not run``."""
     if effect is None or effect.n == 0:
         return "not run"
-    bounds = f" [{signed(effect.low)}, {signed(effect.high)}]" if effect.low == effect.low else ""
-    return f"{signed(effect.mean)}{bounds} (n = {effect.n})"
+    digits = 2 if effect.unit in ("ratio", "nats") else 1
+    mean, *bounds = (signed(v, digits) for v in (effect.mean, effect.low, effect.high))
+    between = f" [{', '.join(bounds)}]" if effect.low == effect.low else ""
+    unit = "" if effect.unit == "points" else f" {effect.unit}"
+    return f"{mean}{unit}{between} (n = {effect.n})"
+
+
+def published_text(judged: Iterable[Verdict]) -> str:
+    """The paper's effect with its unit, as any study has it beside its own; – for none."""
+    effects = (verdict.effects[0] for verdict in judged if verdict.effects)
+    effect = next((effect for effect in effects if effect.published is not None), None)
+    return f"{signed(effect.published)} {effect.unit}" if effect else "–"
 
 
 def answer(settings: list[Setting]) -> list[str]:
     """Three sentences: what was asked, what came out, and what was not shown."""
-    judged = [(one.title, one.verdict(HEADLINE).effects) for one in settings]
-    gains = "; ".join(
-        f"{effect_text(effects[0])} on {title}" for title, effects in judged if effects
+    headlines = [(one.title, one.verdict(HEADLINE)) for one in settings]
+    run = [(title, verdict) for title, verdict in headlines if verdict.effects]
+    gains = " and ".join(f"{effect_text(v.effects[0])} on {title}" for title, v in run)
+    came_out = (
+        f"Over the 1×1 baseline GCN with k = 15 gains, in points of mIoU with 95 % intervals, "
+        f"{gains}, where the paper gains {published_text(v for _, v in run).split()[0]}"
     )
-    came_out = f"Over the 1×1 baseline the global kernel gains, in points of mIoU: {gains}."
-    first = settings[0]
-    rest = f"Of its {len(first.verdicts)} claims on {first.title}: {first.tally_text()}"
-    if not first.profile.evidence:
+    if any(not verdict.converged for _, verdict in run):
+        came_out += (
+            "; these networks have not converged, so a part of that may be speed of learning"
+        )
+    rest = "; ".join(f"on {one.title} {one.tally_text()}" for one in settings)
+    if not settings[0].profile.evidence:
         rest += "; this profile shows that the code runs and is never evidence"
     if all(one.profile.name != "paper" for one in settings):
         rest += "; the paper's own scale is implemented and was not run"
-    return [QUESTION, came_out if gains else "The main comparison was not run yet.", f"{rest}."]
+    came_out = came_out if run else "The main comparison was not run yet"
+    return [QUESTION, f"{came_out}.", f"Of its {len(settings[0].verdicts)} claims, {rest}."]
 
 
-def effects_table(settings: list[Setting], link: str = "{text}") -> pd.DataFrame:
-    """The judged effect of every claim: published, and per setting.
+def finding(judged: list[tuple[Setting, Verdict]], question: str) -> str:
+    """What became of a claim, in one line with its effects; the question while nothing was run."""
+    words: dict[str, list[str]] = {}
+    for one, verdict in judged:
+        if verdict.verdict != NOT_RUN:
+            words.setdefault(verdict.verdict, []).append(one.kind)
+    if not words:
+        return question
+    effects = [(one.kind, v.effects[0]) for one, v in judged if v.effects and v.effects[0].n]
+    numbers = ", ".join(f"{effect_text(effect)} on {kind}" for kind, effect in effects)
+    told = ", ".join(f"{word} on {' and '.join(kinds)}" for word, kinds in words.items())
+    told = (told if len(words) > 1 else next(iter(words))).capitalize()
+    claim = judged[0][1].claim.rstrip(".")
+    lead = "" if words.keys() == {SUPPORTED} else f"{told}: "
+    provisional = any(word_of(verdict) != verdict.verdict for _, verdict in judged)
+    return f"{lead}{claim}{': ' * bool(numbers)}{numbers}{', not converged' * provisional}"
+
+
+def effects_table(
+    settings: list[Setting], link: str = "{text}", claims: Iterable[int] = ()
+) -> pd.DataFrame:
+    """The judged effect of ``claims`` (of all by default): published, and per setting.
 
     ``link``: how numbers are written, with the fields ``text``, ``profile`` and ``claim``.
     """
     rows = {}
-    for first in settings[0].verdicts:
-        judged = [(one, one.verdict(first.id)) for one in settings]
-        effect = next((v.effects[0] for _, v in judged if v.effects), None)
-        published = effect and effect.published
-        row = {"published": "–" if published is None else f"{signed(published)} {effect.unit}"}
+    for claim in claims or [verdict.id for verdict in settings[0].verdicts]:
+        judged = [(one, one.verdict(claim)) for one in settings]
+        published = published_text(verdict for _, verdict in judged)
+        row = {"measured as": short(claim), "paper": published}
         for one, verdict in judged:
             row[one.title] = f"{ICONS[verdict.verdict]} {word_of(verdict)}"
             if verdict.effects:
                 text = effect_text(verdict.effects[0])
                 filled = link.format(text=text, profile=one.profile.name, claim=verdict.id)
                 row[one.title] += f" {filled}"
-        rows[first.claim] = row
+        rows[judged[0][1].claim] = row
     return pd.DataFrame.from_dict(rows, "index").rename_axis("the paper says")

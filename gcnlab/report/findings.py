@@ -1,0 +1,80 @@
+"""The paper's questions with the claims that bear on each, and the answers as Markdown."""
+
+from typing import NamedTuple
+
+from gcnlab import paper
+from gcnlab.analysis.claims import Verdict
+from gcnlab.analysis.tables import SPECS
+from gcnlab.report import verdicts
+from gcnlab.report.verdicts import Setting
+
+
+class Question(NamedTuple):
+    """One question: where the paper asks it, and the claims that bear on it."""
+
+    anchor: str
+    short: str
+    text: str
+    source: str
+    claims: tuple[int, ...] = ()
+
+
+def questions() -> list[Question]:
+    """All tables and Fig. 3. A claim stands at its first table, and at one that has no other."""
+    tables = {claim["id"]: claim["tables"] for claim in paper.claims()}
+    asked = []
+    for name in (*SPECS, "11"):
+        table = paper.published(name)
+        own = tuple(c for c, on in tables.items() if on[:1] == [int(name)])
+        claims = own or tuple(c for c, on in tables.items() if int(name) in on)
+        source = table["source"].split(", ")[-1]
+        short = f"Table {name}: {table['title']}"
+        asked.append(Question(f"table{name}", short, table["question"], source, claims))
+    about = "Does a large kernel see more, and is that why it helps?"
+    free = tuple(claim for claim, on in tables.items() if not on)
+    asked.append(Question("fields", "Fig. 3: what the networks see", about, "section 3.1", free))
+    return asked
+
+
+def heading(question: Question, settings: list[Setting]) -> str:
+    """The finding: what became of the question's first claim."""
+    claim = question.claims[0]
+    return verdicts.finding([(one, one.verdict(claim)) for one in settings], question.text)
+
+
+def markdown(settings: list[Setting]) -> str:
+    """A section per question: the finding, then every claim with what each setting says of it."""
+    lines = []
+    for question in questions():
+        lines += [f"## {heading(question, settings)}", ""]
+        lines += [f"{question.short} ({question.source}). {question.text}", ""]
+        for claim in question.claims:
+            judged = [(one, one.verdict(claim)) for one in settings]
+            published = verdicts.published_text(verdict for _, verdict in judged)
+            lines += [f"**Claim {claim}: {judged[0][1].claim}** Published: {published}.", ""]
+            lines += [_line(one, verdict) for one, verdict in judged] + [""]
+    return "\n".join(lines)
+
+
+def details(verdict: Verdict) -> str:
+    """How many runs a verdict has, and what more would have told."""
+    parts = [f"n = {verdict.n}" if verdict.n else "no runs needed or made"]
+    effect = verdict.effects[0] if verdict.effects else None
+    if effect and effect.boot_low is not None:
+        bounds = (verdicts.signed(value) for value in (effect.boot_low, effect.boot_high))
+        parts.append(f"over resampled images [{', '.join(bounds)}]")
+    if verdict.detectable is not None:
+        parts.append(f"smallest effect that would have been found {verdict.detectable:.1f}")
+    if verdict.needed is not None:
+        parts.append(f"{verdict.needed} seeds would decide")
+    if verdict.diverged:
+        parts.append(f"diverged and not averaged: {verdict.diverged}")
+    return "; ".join([*parts, *filter(None, [verdict.changed])])
+
+
+def _line(one: Setting, verdict: Verdict) -> str:
+    name, word = one.profile.name, verdicts.word_of(verdict)
+    records = f"[records](results/{name}/tables/records.md#claim-{verdict.id})"
+    links = f", {records}" * bool(verdict.effects)
+    icon = verdicts.ICONS[verdict.verdict]
+    return f"- {icon} **{word}** on {one.title}: {verdict.statement} ({details(verdict)}{links})"
