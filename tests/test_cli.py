@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -18,9 +19,10 @@ from gcnlab import paper
 from gcnlab.analysis import power, tables
 from gcnlab.cli import names
 from gcnlab.cli.parser import COMMANDS
-from gcnlab.cli.showing import score
+from gcnlab.cli.progress import Progress, duration, score
 from gcnlab.errors import UserError
 from gcnlab.experiments import pilot, profiles, receptive_fields, records, scheduler
+from gcnlab.experiments.config import to_json
 from gcnlab.experiments.store import Store
 from gcnlab.experiments.variants import Variant
 from gcnlab.report import notebooks, page, readme
@@ -73,6 +75,7 @@ def test_help_lists_every_command(call):
     for name in COMMANDS:
         assert re.search(rf"^    {name}\b", text, re.M) and call(name, "--help")[0] == 0
     assert all(profile in call("run", "--help")[1] for profile in profiles.PROFILES)
+    assert "imagenet:shapes" not in call("data", "--help")[1], "names that nobody types"
 
 
 @pytest.mark.parametrize(("error", "code", "words"), [
@@ -150,14 +153,44 @@ def test_a_run_shows_the_scores_and_what_is_complete(call, smoke):
     assert last == f"3 of 3 runs complete below {smoke.out / 'smoke'}, 0 failed"
 
 
-def test_each_run_ends_with_its_score(call, smoke, monkeypatch):
-    monkeypatch.setattr(scheduler, "run_all", lambda runs, store, jobs, log, cluster: [
-        log(f"({i}/3) {run.name} {'complete' if i < 3 else 'failed'}")
-        for i, run in enumerate(runs, 1)] and [])  # fmt: skip
-    lines = call("run", "5", *SMOKE, "--out", smoke.out)[1].splitlines()[:3]
-    miou = 100 * smoke.store.record(smoke.runs[0])["metrics"]["miou"]
-    assert lines[0] == f"(1/3) conv1x1-s0 complete: mIoU {miou:.1f}"
-    assert lines[2].endswith("failed"), "only what is complete has a score"
+def test_each_run_ends_with_its_score_and_a_log_has_few_lines(call, tmp_path):
+    lines = call("run", "5", *SMOKE, "--out", tmp_path)[1].splitlines()
+    first, *progress = lines[: lines.index("")]
+    assert first.startswith("3 runs: 0 complete, 4 to train") and len(progress) <= 2
+    assert progress[-1].startswith("4/4 · 100 % · ")
+    assert re.search(r"conv1x1-s0: mIoU \d+\.\d", " ".join(progress))
+    assert not list(tmp_path.rglob("*.txt")), "no note of a run at work stays"
+
+
+def test_progress_tells_shares_and_time_of_unequal_runs(tmp_path, monkeypatch, capsys):
+    """A training of 800 steps that took 30 s stands half way, one of 90 s waits: 15 of 120."""
+    short, long = (Variant("gcn", k).config(profiles.get("smoke"), 0) for k in (3, 5))
+    short, long = replace(short, start=None), replace(long, start=None)
+    took = [{"config": to_json(run), "environment": {"seconds": seconds}}
+            for run, seconds in ((short, 30), (long, 90))]  # fmt: skip
+    now = [100.0]
+    monkeypatch.setattr("gcnlab.cli.progress.time.monotonic", lambda: now[0])
+    store = Store(tmp_path)
+    progress = Progress([short, long], store, took, 1)
+    assert progress.line() == "0/2 · 0 %", "nothing is known of the speed yet"
+    note = store.note(short)
+    note.parent.mkdir(parents=True)
+    note.write_text(f"{short.name} step   400/800  loss   1.0  00:10 left", encoding="utf-8")
+    now[0] += 30  # half as fast as in the study
+    assert progress.line() == "0/2 · 12 % · 4 min left · gcn-k3-s0 step 400/800"
+    note.unlink()
+    progress("(1/2) gcn-k3-s0: no memory")
+    assert capsys.readouterr().out == "(1/2) gcn-k3-s0: no memory\n", "failures are told"
+    assert progress.line() == "1/2 · 25 % · 90 s left"
+    both = Progress([short, long], store, took, 2)
+    note.write_text(f"{short.name} step 800/800", encoding="utf-8")
+    now[0] += 30
+    assert " · 3 min left" in both.line(), "one job alone has the last run: 90 s at half the speed"
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(41, "41 s"), (840, "14 min"), (9000, "2.5 h")])
+def test_durations(seconds, text):
+    assert duration(seconds) == text
 
 
 @pytest.mark.parametrize(("metrics", "diverged", "words"), [
@@ -177,7 +210,11 @@ def test_failed_runs_are_named_and_the_others_go_on(call, tmp_path, monkeypatch)
     monkeypatch.setattr(scheduler, "execute", execute)
     code, out, err = call("run", "5", *SMOKE, "--out", tmp_path)
     assert code == 1 and err == "failed: gcn-k15-s0: no memory\n"
-    assert "gcn-k15-br-s0 complete" in out and out.splitlines()[-1].endswith("1 failed")
+    assert (
+        "4/4 · 100 % · " in out
+        and "conv1x1-s0, gcn-k15-br-s0" in out
+        and out.splitlines()[-1].endswith("1 failed")
+    )
 
 
 @pytest.mark.parametrize(("words", "asked"), [
@@ -226,13 +263,17 @@ def test_status_tells_runs_apart_and_counts_them_by_table(call, copied):
     checkpoint = Store(out).checkpoint(Variant("gcn", 3).config(profiles.get("smoke"), 0))
     checkpoint.parent.mkdir(exist_ok=True)
     checkpoint.touch()
+    checkpoint.with_suffix(".txt").write_text(
+        "gcn-k3-s0 step     3/8  loss   1.0", encoding="utf-8"
+    )
     _, found, _ = status(call, out, *SMOKE)
     states = {name: found["runs"][f"{name}-s0"] for name in ("gcn-k15", "gcn-k3", "gcn-k5")}
     assert states == {"gcn-k15": "complete", "gcn-k3": "interrupted", "gcn-k5": "not run"}
     assert found["groups"]["Table 1"] == {"complete": 2, "interrupted": 1, "not run": 5}
     code, text, _ = call("status", *SMOKE, "--out", out)
-    assert code == 0 and "Table 1: 2 complete, 1 interrupted, 5 not run\n" in text
-    assert text.splitlines()[-1].startswith("4 of ")
+    line = "Table 1   ███······· 2/8 complete · 1 interrupted · 5 not run · gcn-k3-s0 step 3/8\n"
+    assert code == 0 and line in text and len(text.splitlines()) <= 12
+    assert re.search(r"^4 of \d+ runs complete, about .* of work left below ", text, re.M)
 
 
 @pytest.mark.parametrize("damage", [
@@ -299,7 +340,7 @@ def test_notebooks_are_executed_in_order_with_all_parameters(call, places, monke
     given["out"] = str(out)
     assert [what for _, *what in executed] == [[out / "smoke" / "notebooks", given]] * 2
     assert printed.splitlines()[0] == "== notebook 1 of 2: 01_kernel_size.ipynb"
-    assert "never evidence" in printed and re.search(r"claim 14: supported +GCN needs", printed)
+    assert "never evidence" in printed and "claims: 3 supported, 18 not run\ntime: " in printed
 
 
 def test_runs_that_fail_end_the_command_before_the_notebooks(call, places, monkeypatch):
@@ -317,7 +358,11 @@ def test_params_are_the_published_counts(call):
     counts = [(net["variant"], net["parameters"]) for net in (resnet, resnet_gcn)]
     assert counts == [("ResNet50", 25557032), ("ResNet50-GCN", 22545780)]
     text = call("params")[1]
-    assert re.search(r"gcn k=7 +608,286 +608K +156M", text) and "25557032" in text
+    assert (
+        re.search(r"gcn k=7 +608,286 +608K +156M", text)
+        and "25,557,032" in text
+        and "25557032" not in text
+    )
 
 
 def test_rules_are_printed_with_their_power(call):

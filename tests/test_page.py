@@ -11,7 +11,6 @@ from made import made
 
 from gcnlab import paper
 from gcnlab.analysis import claims, curves, tables
-from gcnlab.analysis.judging import SUPPORTED
 from gcnlab.experiments import profiles, resources
 from gcnlab.experiments.records import path_of, write
 from gcnlab.report import exports, html_tables, page, verdicts

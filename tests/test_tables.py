@@ -9,6 +9,7 @@ from made import PHOTOS, SYNTHETIC, made
 
 from gcnlab import paper
 from gcnlab.analysis import costs, tables
+from gcnlab.analysis.repeats import surprises
 from gcnlab.analysis.tables import SPECS, compare, in_paper_form, score_text, table_configs
 from gcnlab.errors import UserError
 from gcnlab.experiments.profiles import PROFILES
@@ -204,3 +205,19 @@ def test_the_architecture_is_that_of_table_11():
         )
     same = built["ResNet50", "layers"] == built["ResNet50-GCN", "layers"]
     assert set(same[~same].index) == {"res-4", "res-5"}
+
+
+@pytest.mark.parametrize(("own", "differ", "alone"), [
+    ((50.0, 52.0), [], 0),  # of the study: 50, 51, 52
+    ((51.0,), [], 0), ((60.0,), ["GCN 9, mIoU: 60.0, expected 46.0 … 56.0"], 0), ((), [], 0),
+])  # fmt: skip
+def test_surprises_are_cells_outside_the_prediction_interval(own, differ, alone):
+    """t(0.975, 2) = 4.303; standard deviation 1; one further run: 51 ± 4.303 · √(4/3)."""
+    records = [
+        [made(GCN9.config(SYNTHETIC, seed), score / 100) for seed, score in enumerate(scores)]
+        for scores in ((50, 51, 52), own)
+    ]
+    frame = compare("1", SYNTHETIC, dict(zip(("study", "local"), records, strict=True)))
+    assert surprises(frame) == (differ, alone)
+    frame = compare("1", SYNTHETIC, {"study": records[0][:1], "local": records[0]})
+    assert surprises(frame) == ([], 1), "one seed of the study tells no spread"

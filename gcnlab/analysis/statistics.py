@@ -69,6 +69,14 @@ def interval(values: Sequence[float], level: float = LEVEL) -> tuple[float, floa
     return mean, mean - half, mean + half
 
 
+def prediction_interval(values: Sequence[float], count: int) -> tuple[float, float]:
+    """Where the mean of ``count`` further values is expected with 95 %, from at least two."""
+    values = np.asarray(values, float)
+    error = float(values.std(ddof=1)) * sqrt(1 / len(values) + 1 / count)
+    half = t_quantile(0.5 + LEVEL / 2, len(values) - 1) * error + 1e-5  # equal scores are equal
+    return float(values.mean()) - half, float(values.mean()) + half
+
+
 def differences(better: BySeed, worse: BySeed) -> NDArray[np.float64]:
     """``better`` − ``worse`` for every seed that both have, in order of seeds."""
     return np.array([better[seed] - worse[seed] for seed in sorted(better.keys() & worse.keys())])

@@ -1,23 +1,27 @@
 """``notebooks``: train what they need, execute them, and write the report."""
 
 import argparse
+import time
 
-from gcnlab.cli.names import TABLES
-from gcnlab.cli.showing import open_session, progress, say, tables_text, verdicts_text
+from gcnlab.cli.progress import Progress
+from gcnlab.cli.showing import closing_text, open_session, say
 from gcnlab.errors import UserError
 from gcnlab.experiments import resources, scheduler
+from gcnlab.experiments.config import Run
 from gcnlab.report import notebooks, page
 from gcnlab.report.session import Session
 
 
 def act(options: argparse.Namespace) -> None:
-    session = open_session(options)
+    session, started = open_session(options), time.monotonic()
     try:
         chosen = notebooks.pick(options.only)
     except UserError as error:
         raise UserError(f"--only: {error}") from None
-    tables = [table for path in chosen for table in notebooks.trained_tables(path)]
-    _train(session, tables)
+    runs = session.configs([t for path in chosen for t in notebooks.trained_tables(path)])
+    if any("train_ablations" in path.read_text(encoding="utf-8") for path in chosen):
+        runs = list(dict.fromkeys([*runs, *session.ablation_configs()]))
+    _train(session, runs)
     data_root = None if session.data_root is None else str(session.data_root)
     parameters = {"profile": session.profile.name, "train": True, "seeds": options.seeds}
     parameters |= {"jobs": session.jobs, "data_root": data_root, "out": str(session.out)}
@@ -27,15 +31,14 @@ def act(options: argparse.Namespace) -> None:
         notebooks.execute(notebook, folder / "notebooks", parameters)
     written = page.write(session)
     say(f"\n{session.profile.name}: {session.profile.description}")
-    trained = [name for name in TABLES if name in tables]
-    say(f"{tables_text(session, trained)}\n\n{verdicts_text(session)}")
+    say(closing_text(session, time.monotonic() - started))
     say(f"\nexecuted notebooks: {folder / 'notebooks'}\ntables:             {folder / 'tables'}")
     say(f"open this:          {written}")
 
 
-def _train(session: Session, tables: list[str]) -> None:
+def _train(session: Session, runs: list[Run]) -> None:
     """Train all that the notebooks will ask for, together, which fills every core."""
-    runs, store = session.configs(tables), session.store
+    store = session.store
     try:
         resources.check_present(runs, store)
     except UserError as error:
@@ -43,5 +46,8 @@ def _train(session: Session, tables: list[str]) -> None:
     resources.check_writable(store.out)
     left_out = resources.without_backend(runs)  # their notebook says so
     runs = [run for run in runs if run not in left_out]
-    if failures := scheduler.run_all(runs, store, session.jobs, progress(runs, store)):
+    session.adopt_pretraining(runs)
+    with Progress(runs, store, session.study_records, session.jobs) as progress:
+        failures = scheduler.run_all(runs, store, session.jobs, progress)
+    if failures:
         raise notebooks.NotebookFailed("; ".join(failures))

@@ -22,6 +22,7 @@ def act(options: argparse.Namespace) -> None:
     print(f"Heads after res-5 (2048 → 21 classes, no bias), {where}.\n\n{heads}\n")
     where = "224×224; the paper prints 3700 MFlops of convolutions for both"
     print(f"Table 11, read off the built networks ({where}):")
-    built = costs.architecture()
+    shown = exports.architecture()
     for title in BACKBONES:
-        print(f"\n{title}\n{built[title].to_string()}")
+        of = {f"{title}, {name}": name for name in ("built", "parameters", "multiply-adds")}
+        print(f"\n{title}\n{shown[['output size', *of]].rename(columns=of).to_string()}")

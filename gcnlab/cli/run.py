@@ -7,7 +7,8 @@ from tempfile import TemporaryDirectory
 from gcnlab.analysis import dense_kernel, rules
 from gcnlab.cli.ending import DONE, FAILED, tell
 from gcnlab.cli.names import ABLATIONS, FIELDS, OWN, PILOT, PRETRAINING, TABLES
-from gcnlab.cli.showing import open_session, progress, say, tables_text
+from gcnlab.cli.progress import Progress
+from gcnlab.cli.showing import open_session, say, tables_text
 from gcnlab.errors import UserError
 from gcnlab.experiments import dry_run, pilot, receptive_fields, scheduler
 from gcnlab.experiments.config import Run
@@ -23,7 +24,8 @@ def act(options: argparse.Namespace) -> int:
     if PRETRAINING not in names:  # who asks for it by name wants it trained
         session.adopt_pretraining(runs)
     cluster = None if options.cluster is None else dict(options.cluster)
-    failures = scheduler.run_all(runs, store, session.jobs, progress(runs, store), cluster)
+    with Progress(runs, store, session.study_records, session.jobs) as progress:
+        failures = scheduler.run_all(runs, store, session.jobs, progress, cluster)
     for failure in failures:
         tell(f"failed: {failure}")
     if FIELDS in names and not failures:

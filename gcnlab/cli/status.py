@@ -8,14 +8,16 @@ from textwrap import fill
 from gcnlab.analysis.selection import run_of
 from gcnlab.cli.ending import BAD_INPUT, DONE, tell
 from gcnlab.cli.names import ABLATIONS, TABLES
+from gcnlab.cli.progress import STEP, duration
 from gcnlab.cli.showing import open_session, print_json
 from gcnlab.errors import UserError
 from gcnlab.experiments import records
 from gcnlab.experiments.config import Run
+from gcnlab.experiments.durations import expected
 from gcnlab.experiments.store import Store
 from gcnlab.report.session import Session
 
-COMPLETE = "complete"
+COMPLETE, BAR = "complete", 10
 
 
 def act(options: argparse.Namespace) -> int:
@@ -36,10 +38,12 @@ def act(options: argparse.Namespace) -> int:
             "problems": problems,
         })  # fmt: skip
     else:
+        notes = session.store.notes(session.profile.name)
         for name, group in groups.items():
-            _print_group(name, {run: states[run] for run in group})
-        complete, folder = list(states.values()).count(COMPLETE), session.out / session.profile.name
-        print(f"{complete} of {len(states)} runs complete below {folder}")
+            print(_group_line(name, {run: states[run] for run in group}, notes))
+        print(f"{_total(session, states)} below {session.out / session.profile.name}")
+        if session.own and (study := session.study_records):
+            print(f"the committed study has {len(study)} finished runs of this profile")
         if stale:
             why = "records of other schedules, data, machines or code versions do not count"
             print(fill(f"{len(stale)} {why}: {', '.join(stale)}", 100, break_on_hyphens=False))
@@ -74,11 +78,22 @@ def _state(run: Run, store: Store, recorded: Collection[Run], problems: Collecti
         return "recorded, but its data are missing" if run in recorded else "data missing"
 
 
-def _print_group(name: str, states: dict[Run, str]) -> None:
-    """A line of counts, then the names of the runs by state."""
+def _group_line(name: str, states: dict[Run, str], notes: dict[str, str]) -> str:
+    """A table as a bar and counts, with the step of what was begun."""
     counts = Counter(states.values())
-    print(f"{name}: {', '.join(f'{n} {state}' for state, n in counts.items()) or 'none'}")
-    for state in counts:
-        names = ", ".join(run.name for run, other in states.items() if other == state)
-        indented = {"initial_indent": "  ", "subsequent_indent": "    "}
-        print(fill(f"{state}: {names}", 100, break_on_hyphens=False, **indented))
+    complete, count = counts.pop(COMPLETE, 0), len(states)
+    bar = "".join("█" if i * count < BAR * complete else "·" for i in range(BAR))
+    begun = [f"{run.name} {STEP.match(notes[run.name])[0]}" for run, state in states.items()
+             if state != COMPLETE and STEP.match(notes.get(run.name, ""))]  # fmt: skip
+    rest = [f"{number} {state}" for state, number in counts.items()]
+    return f"{name:<9} {bar} " + " · ".join([f"{complete}/{count} complete", *rest, *begun])
+
+
+def _total(session: Session, states: dict[Run, str]) -> str:
+    """How many runs are complete, and how long the others take by the times of equal runs."""
+    missing = [run for run, state in states.items() if state != COMPLETE]
+    text = f"{len(states) - len(missing)} of {len(states)} runs complete"
+    took = session.local_records or session.study_records
+    if not (missing and took):
+        return text
+    return f"{text}, about {duration(sum(expected(missing, took).values()))} of work left"

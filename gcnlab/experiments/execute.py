@@ -5,7 +5,7 @@ from collections.abc import Callable
 from functools import singledispatch
 from typing import Any
 
-from gcnlab import data
+from gcnlab import data, files
 from gcnlab.experiments import records
 from gcnlab.experiments.building import initialise, load_weights
 from gcnlab.experiments.config import (
@@ -45,8 +45,14 @@ def execute(run: Run, store: Store, log: Log = print) -> Record:
             return store.record(run)
         provenance()  # of the code that this process has read
         reset_peak_memory()
-        started = time.monotonic()
-        result = _perform(run, store, log)
+        started, note = time.monotonic(), store.note(run)
+
+        def tell(line: str) -> None:
+            files.write(f"{run.name} {line}", note)
+            log(line)
+
+        files.write(f"{run.name} starts", note)
+        result = _perform(run, store, tell)
         seconds = result.pop("seconds", time.monotonic() - started)
         record = {
             "format": FORMAT,
@@ -62,6 +68,7 @@ def execute(run: Run, store: Store, log: Log = print) -> Record:
         }
         records.write(record, store.record_path(run))
         store.checkpoint(run).unlink(missing_ok=True)
+        note.unlink(missing_ok=True)
         return store.record(run)
 
 

@@ -88,7 +88,6 @@ def run_all(runs: list[Run], store: Store, jobs: int = 1, log: Log = print,
 
 def _one_by_one(queue: RunQueue, store: Store, log: Log) -> None:
     while (run := queue.take()) is not None:
-        log(f"{run.profile}/{run.name}")
         try:
             execute(run, store, log)
         except Exception as error:  # whatever ended a run ends only that run
@@ -103,7 +102,7 @@ def _one_by_one(queue: RunQueue, store: Store, log: Log) -> None:
 
 
 def _work(run: Run, store: Store) -> None:
-    execute(run, store, log=lambda line: print(f"[{run.name}] {line}", flush=True))
+    execute(run, store, log=lambda line: None)  # the store's note tells how far it is
 
 
 class _Slot:

@@ -6,7 +6,7 @@ key of a run that starts from another run is therefore known only when that one 
 
 import hashlib
 import json
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -139,6 +139,20 @@ class Store:
     def is_interrupted(self, run: Run) -> bool:
         """Whether a checkpoint of ``run`` waits to be resumed."""
         return self.key(run) is not None and self.checkpoint(run).is_file()
+
+    def note(self, run: Run) -> Path:
+        """Where a run at work keeps its name and the last line of its log, for others to read."""
+        return self.checkpoint(run).with_suffix(".txt")
+
+    def notes(self, profile: str, since: float = 0) -> dict[str, str]:
+        """Name of a run at work, or interrupted → last line; those written after ``since``."""
+        texts = {}
+        for path in (self.out / profile / "checkpoints").glob("*.txt"):
+            with suppress(OSError):  # it has just ended
+                if path.stat().st_mtime >= since:
+                    name, _, line = path.read_text(encoding="utf-8").partition(" ")
+                    texts[name] = " ".join(line.split())
+        return texts
 
     def lock(self, run: Run) -> AbstractContextManager[None]:
         """Keep other processes from ``run``."""
