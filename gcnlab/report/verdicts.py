@@ -130,7 +130,7 @@ def answer(settings: list[Setting]) -> list[str]:
     if all(one.profile.name != "paper" for one in settings):
         rest += "; the paper's own scale is implemented and was not run"
     came_out = came_out if run else "The main comparison was not run yet"
-    return [QUESTION, f"{came_out}.", f"Of its {len(settings[0].verdicts)} claims, {rest}."]
+    return [QUESTION, f"{came_out}.", f"Of the paper's {len(settings[0].verdicts)} claims, {rest}."]
 
 
 def finding(judged: list[tuple[Setting, Verdict]], question: str) -> str:
