@@ -38,6 +38,7 @@ class Progress:
         self._store, self._jobs, self._ended = store, jobs, []
         self._terminal, self._stop = sys.stdout.isatty(), threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._error: OSError | None = None
         self._begun, self._clock = time.time(), time.monotonic()
         self._profile = runs[0].profile if runs else None
         self._before = sum(self._left())
@@ -56,6 +57,8 @@ class Progress:
 
     def __call__(self, line: str) -> None:
         """A line of the scheduler, or of a run that works in this process."""
+        if self._error:
+            raise self._error
         ended = re.fullmatch(r"\(\d+/\d+\) ([^\s:]+)( complete|: .*)", line)
         if ended:
             self._open.pop(ended[1], None)
@@ -86,8 +89,11 @@ class Progress:
         return [self._seconds[r] * (1 - done.get(r.name, 0)) for r in list(self._open.values())]
 
     def _watch(self) -> None:
-        while not self._stop.wait(2 if self._terminal else 60):
-            self._show()
+        try:
+            while not self._stop.wait(2 if self._terminal else 60):
+                self._show()
+        except OSError as error:  # nobody reads any more: the next call ends the command
+            self._error = error
 
     def _show(self) -> None:
         ended, self._ended = self._ended, []
