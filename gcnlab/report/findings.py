@@ -37,8 +37,9 @@ def questions() -> list[Question]:
 
 
 def heading(question: Question, settings: list[Setting]) -> str:
-    """The finding: what became of the question's first claim."""
-    claim = question.claims[0]
+    """The finding: what became of the question's first claim that any study compared."""
+    compared = (c for c in question.claims if any(one.verdict(c).effects for one in settings))
+    claim = next(compared, question.claims[0])
     return verdicts.finding([(one, one.verdict(claim)) for one in settings], question.text)
 
 
