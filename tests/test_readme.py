@@ -143,9 +143,7 @@ def test_a_second_study_gets_its_column_its_lines_and_its_panel(monkeypatch):
     assert len(values["decisive"].splitlines()) == 2 + len(verdicts.DECISIVE)
     assert "on synthetic data (synthetic) and −" in values["answer"]
     assert "results/synthetic/figures/agreement.svg" in values["hero"]
-    heading = (
-        "## Supported on synthetic data, contradicted on photographs: The global"
-    )
+    heading = "## Supported on synthetic data, contradicted on photographs: The global"
     assert heading in values["findings"], "claim 1 was not run, claim 2 was"
     for claim in paper.claims():
         assert f"**Claim {claim['id']}: {claim['claim']}**" in values["findings"]
