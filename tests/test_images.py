@@ -2,15 +2,14 @@
 
 from dataclasses import replace
 from itertools import pairwise
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from tqdm import tqdm
 
-from gcnlab.errors import UserError
-from gcnlab.report import images, views
+from gcnlab.report import controls, images, views
 
 NAMES = ("background", "cat", "dog")
 
@@ -112,36 +111,45 @@ def test_a_part_of_a_view_keeps_its_point():
     assert part.target.shape == part.drop.shape == (8, 8)
 
 
-@pytest.fixture
-def networks(monkeypatch):
-    """Networks that see the same everywhere, for k = 1 and 15."""
-    stand_in = SimpleNamespace(
-        trained=lambda: [1, 15],
-        example=lambda: (view().image, (5, 6), 1, view().target),
-        view=lambda title, *_: views.View(title, view().image, (5, 6), "cat", view().drop),
-    )
-    monkeypatch.setattr(views, "Networks", lambda session: stand_in)
-    split = [(view().image, None, (16, 16))] * 3
-    monkeypatch.setattr(views.data, "load", lambda *_: split)
-    template = SimpleNamespace(data=SimpleNamespace(side=16))
-    session = SimpleNamespace(profile=SimpleNamespace(template=template), data_root=None, out="out")
-    return SimpleNamespace(session=session, stand_in=stand_in)
+def circle(k: int, window: int) -> views.Chart:
+    return views.draw([replace(view(), title=f"k = {k}, window {window}")])
 
 
-def test_exploring_in_batch_is_a_picture_of_what_is_trained(networks, monkeypatch):
+CHOICES = {"k": ((1, 7, 15), 7), "window": (range(3, 9), 3)}
+
+
+def test_controls_in_batch_are_one_picture(monkeypatch):
     monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
-    assert "data:image/png" in views.explore(networks.session)._repr_html_()
-    networks.stand_in.trained = list
-    with pytest.raises(UserError, match="train Table 1 first"):
-        views.explore(networks.session)
+    chart = controls.live(circle, **CHOICES)
+    assert chart.figure.axes[0].get_title("left") == "k = 7, window 3"
 
 
-def test_exploring_in_jupyter_shows_a_picture_and_redraws_it(networks, monkeypatch):
+def test_controls_in_jupyter_show_a_picture_and_redraw_it(monkeypatch):
     """A figure that belongs to no window is shown only if the controls display what they get."""
     monkeypatch.setenv("JPY_SESSION_NAME", "here")
     displayed = []
     monkeypatch.setattr("ipywidgets.widgets.interaction.display", displayed.append)
-    controls = views.explore(networks.session)
-    controls.children[3].value = 15  # k
-    assert [chart.figure.axes[0].get_title("left") for chart in displayed] == ["1×1", "k = 15"]
+    sliders = controls.live(circle, **CHOICES)
+    sliders.children[0].value = 15
+    titles = [chart.figure.axes[0].get_title("left") for chart in displayed]
+    assert titles == ["k = 7, window 3", "k = 15, window 3"]
     assert all("data:image/png" in chart._repr_html_() for chart in displayed)
+
+
+LINES = ["2 runs: 2 to train", "smoke/a", "step     1/4  loss 1", "step     2/4  loss 1",
+         "(1/3) a complete", "step     1/4  loss 1", "(3/3) c complete"]  # fmt: skip
+
+
+def test_the_bar_counts_runs_and_parts_of_them(monkeypatch, capsys):
+    monkeypatch.setenv("JPY_SESSION_NAME", "here")
+    bars, counts = [], []
+    monkeypatch.setattr("tqdm.auto.tqdm", lambda **how: bars.append(tqdm(**how)) or bars[0])
+    with controls.bar(2) as log:
+        for line in LINES:
+            log(line)
+            counts.append((bars[0].n, bars[0].total))
+    assert counts == [(0, 2), (0, 2), (0.25, 2), (0.5, 2), (1, 3), (1.25, 3), (3, 3)]
+    monkeypatch.delenv("JPY_SESSION_NAME")
+    with controls.bar(2) as log:
+        log(LINES[1])
+    assert capsys.readouterr().out == "smoke/a\n"

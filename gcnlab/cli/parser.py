@@ -109,6 +109,8 @@ def build_parser() -> argparse.ArgumentParser:
     add("notebooks", "--only", "numbers of notebooks, such as 01,02", metavar="NN,NN")
     renew = "also renew README.md and FINDINGS.md (from committed records)"
     add("report", "--readme", renew, action="store_true")
+    pages = "also execute the notebooks on the records, without training, as pages (minutes)"
+    add("report", "--notebooks", pages, action="store_true")
     anew = "simulate anew (minutes); a checkout keeps the result in gcnlab/analysis/registered.json"
     add("rules", "--simulate", anew, action="store_true")
     add("predict", "--force", "replace PNGs that are there", action="store_true")

@@ -19,7 +19,8 @@ def act(options: argparse.Namespace) -> None:
         if missing:
             tell(f"gcnlab: {missing}")
         return _print_json(session)
-    from gcnlab.report import page, readme  # they draw, which --json needs no library for
+    # they draw, which --json needs no library for
+    from gcnlab.report import notebooks, page, readme
 
     if options.readme:
         generated = readme.values()
@@ -30,6 +31,8 @@ def act(options: argparse.Namespace) -> None:
     if not missing:
         check_writable(session.out)
         print(page.write(session))
+        if options.notebooks:
+            print(notebooks.publish(session))
 
 
 def _missing(session: Session) -> str | None:

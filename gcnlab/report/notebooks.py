@@ -2,11 +2,18 @@
 
 import re
 import sys
+from hashlib import sha256
+from importlib import resources
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
 
 from gcnlab import files
 from gcnlab.errors import UserError
+from gcnlab.experiments.records import MANIFEST
+
+if TYPE_CHECKING:
+    from gcnlab.report.session import Session
 
 FOLDER = Path(__file__).resolve().parents[2] / "notebooks"
 
@@ -45,11 +52,14 @@ def check_parameters(notebook: Path, parameters: dict[str, Any]) -> None:
             raise UserError(f"{notebook.name} has no parameter {name!r}; it has {', '.join(known)}")
 
 
-def execute(notebook: Path, folder: Path, parameters: dict[str, Any]) -> Path:
+def execute(
+    notebook: Path, folder: Path, parameters: dict[str, Any], records: Path | None = None
+) -> Path:
     """Run ``notebook`` with ``parameters``; write it executed, and as HTML, into ``folder``.
 
-    Returns the path of the HTML page. If a cell fails, the notebook is kept up to there, and the
-    error is raised as ``UserError`` if the cell's was one, else as :class:`NotebookFailed`.
+    Returns the path of the HTML page, which names the manifest in the folder ``records``. If a
+    cell fails, the notebook is kept up to there, and the error is raised as ``UserError`` if the
+    cell's was one, else as :class:`NotebookFailed`.
     """
     import papermill
     from nbclient.exceptions import DeadKernelError
@@ -71,7 +81,7 @@ def execute(notebook: Path, folder: Path, parameters: dict[str, Any]) -> Path:
     except DeadKernelError:
         reason = "its kernel was killed, perhaps for lack of memory; run the same command again"
         raise NotebookFailed(f"{notebook.name}: {reason}") from None
-    files.write(as_html(executed), page)
+    files.write(as_html(executed, made_from(notebook, records)), page)
     return page
 
 
@@ -85,17 +95,51 @@ class _Whole:
     pretty_path = staticmethod(str)
 
 
-def as_html(executed: Path) -> str:
-    """An executed notebook as a page that can be published.
+def publish(session: "Session") -> Path:
+    """Execute all notebooks on the records below ``session.out``, training nothing.
+
+    Writes their pages into ``<out>/<profile>/notebooks``; returns the first, which lists them.
+    """
+    folder = session.out / session.profile.name / "notebooks"
+    parameters = {"profile": session.profile.name, "train": False, "out": str(session.out)}
+    if session.data_root is not None:
+        parameters["data_root"] = str(session.data_root)
+    with TemporaryDirectory() as work:
+        pages = [execute(n, Path(work), parameters, folder.parent) for n in pick(None)]
+        for page in pages:  # all or none: they link each other
+            files.write(page.read_text(encoding="utf-8"), folder / page.name)
+    return folder / pages[0].name
+
+
+def made_from(notebook: Path, records: Path | None) -> str:
+    """Digests of a notebook and, where there is one, of the manifest in the folder ``records``."""
+    sources = [notebook] + [records / MANIFEST] * (records is not None)
+    return " ".join(sha256(p.read_bytes()).hexdigest()[:12] for p in sources if p.is_file())
+
+
+def as_html(executed: Path, origin: str = "") -> str:
+    """An executed notebook as a page that can be published: one file without any script.
 
     It links other notebooks' pages, and has no cell of given parameters: these name folders.
+    ``origin`` is named in its head.
     """
     import nbformat
+    from jinja2 import Template
     from nbconvert import HTMLExporter
+    from pygments.formatters import HtmlFormatter
 
     notebook = nbformat.read(executed, as_version=4)
-    notebook.metadata.pop("papermill", None)
-    given = "injected-parameters"
-    notebook.cells = [c for c in notebook.cells if given not in c.metadata.get("tags", [])]
-    html, _ = HTMLExporter(exclude_input_prompt=True).from_notebook_node(notebook)
-    return html.replace('.ipynb"', '.html"')
+    given = notebook.metadata.pop("papermill", {}).get("parameters", {})
+    hidden = "injected-parameters"
+    notebook.cells = [c for c in notebook.cells if hidden not in c.metadata.get("tags", [])]
+    plain = {"exclude_input_prompt": True, "exclude_output_prompt": True}
+    exporter = HTMLExporter(template_name="basic", exclude_anchor_links=True, **plain)
+    body, _ = exporter.from_notebook_node(notebook)
+    template = resources.files("gcnlab.report").joinpath("notebook.html.j2").read_text(encoding="utf-8")
+    return Template(template).render(
+        body=body.replace('.ipynb"', '.html"'),
+        title=notebook.cells[0].source.splitlines()[0].lstrip("# "),
+        given=", ".join(f"{n} = {given[n]}" for n in ("profile", "train", "seeds") if n in given),
+        origin=origin,
+        colours=HtmlFormatter(style="friendly", nobackground=True).get_style_defs(".highlight"),
+    )

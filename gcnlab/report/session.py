@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from torch import Tensor
+from torch import Tensor, nn
 
 from gcnlab import data
 from gcnlab.analysis import claims, curves, selection, tables
@@ -17,13 +17,14 @@ from gcnlab.errors import UserError
 from gcnlab.evaluation.inference import predict
 from gcnlab.experiments import profiles, receptive_fields, records, resources, scheduler
 from gcnlab.experiments.ablations import ABLATIONS
-from gcnlab.experiments.building import trained_model
+from gcnlab.experiments.building import build_model, trained_model
 from gcnlab.experiments.config import PreTraining, Run, Training
 from gcnlab.experiments.environment import pick_device
 from gcnlab.experiments.measuring import inference_context
 from gcnlab.experiments.records import COMMITTED, LOCAL, Record
 from gcnlab.experiments.store import Store
 from gcnlab.experiments.variants import Variant
+from gcnlab.report import controls
 
 
 class Session:
@@ -88,7 +89,9 @@ class Session:
             print(f"{run.name} is left out: {reason}")
         runs = [run for run in runs if run not in left_out]
         self.adopt_pretraining(runs)
-        if failures := scheduler.run_all(runs, self.store, self.jobs):
+        with controls.bar(len(runs)) as log:
+            failures = scheduler.run_all(runs, self.store, self.jobs, log)
+        if failures:
             raise RuntimeError("; ".join(failures))
 
     def adopt_pretraining(self, runs: Sequence[Run]) -> None:
@@ -106,7 +109,12 @@ class Session:
         ks, per_bin = ((3, 7, 15), 4) if self.profile.evidence else ((15,), 1)
         variants = [Variant("conv1x1"), *(Variant("gcn", k) for k in ks)]
         runs = [v.config(self.profile, seed) for v in variants for seed in self.seeds]
-        return [receptive_fields.measure(run, self.store, per_bin) for run in runs]
+        measured = []
+        with controls.bar(len(runs)) as log:
+            for number, run in enumerate(runs, 1):
+                measured.append(receptive_fields.measure(run, self.store, per_bin, log))
+                log(f"({number}/{len(runs)}) {run.name} measured")
+        return measured
 
     @property
     def own(self) -> bool:
@@ -223,6 +231,11 @@ class Session:
         weights = (self.out / run.profile / "weights").glob(f"{run.name}-*.pt")
         # Its key asks for the bytes of its data, which may have to be drawn first.
         return any(weights) and self.store.is_complete(run, with_output=True)
+
+    def model(self, run: Training) -> nn.Module:
+        """The network of ``run``, in evaluation mode; with random weights if it is not trained."""
+        model = trained_model(run, self.store) if self.is_trained(run) else build_model(run)
+        return model.eval()
 
     def has_examples(self, table: str) -> bool:
         """Whether :meth:`examples` of ``table`` can show predictions."""

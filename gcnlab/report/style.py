@@ -80,7 +80,7 @@ class Chart:
 
     def _repr_html_(self) -> str:
         words = f"<strong>{escape(self.title)}</strong><br>{escape(self.caption)}"
-        return f"<figure><figcaption>{words}</figcaption>{self.image}</figure>"
+        return f"<figure>{self.image}<figcaption>{words}</figcaption></figure>"
 
 
 def canvas(width: float, height: float, rows: int = 1, columns: int = 1, **options) -> tuple:

@@ -1,8 +1,7 @@
-"""Pictures of what one score depends on: Fig. 3 redrawn, and a view to explore in Jupyter."""
+"""Pictures of what one score depends on: Fig. 3 redrawn, and any point of any image."""
 
-import os
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,10 +13,8 @@ from gcnlab import data
 from gcnlab.errors import UserError
 from gcnlab.evaluation.receptive_field import occlusion_map, predicted_class
 from gcnlab.experiments import receptive_fields
-from gcnlab.experiments.building import trained_model
 from gcnlab.experiments.config import Training
 from gcnlab.experiments.environment import pick_device
-from gcnlab.experiments.store import Store
 from gcnlab.experiments.variants import Variant
 from gcnlab.report.style import INK, ORANGE, Chart, canvas, styled, wrapped
 
@@ -27,7 +24,6 @@ if TYPE_CHECKING:
 SEEN = 0.2  # of the highest score drop (assumption: Zhou et al. give no number)
 ENLARGED = 2
 Point = tuple[int, int]  # row, column
-KS = (1, 3, 5, 7, 9, 11, 13, 15)
 
 
 @dataclass(frozen=True)
@@ -88,20 +84,24 @@ def draw(views: list[View]) -> Chart:
 
 
 class Networks:
-    """The trained 1×1 baseline (k = 1) and GCNs of seed 0 of a session, and their views."""
+    """The 1×1 baseline (k = 1) and GCNs of seed 0 of a session, and their views.
+
+    Those that are not trained below the session's folder have random weights.
+    """
 
     def __init__(self, session: "Session"):
-        self.profile, self.store = session.profile, Store(session.out, session.data_root)
+        self.profile, self.store = session.profile, session.store
+        self._is_trained, self._model = cache(session.is_trained), cache(session.model)
 
     def _run(self, k: int) -> Training:
         return (Variant("conv1x1") if k == 1 else Variant("gcn", k)).config(self.profile, 0)
 
     def model(self, k: int) -> torch.nn.Module:
-        return trained_model(self._run(k), self.store).to(pick_device())
+        return self._model(self._run(k)).to(pick_device())
 
-    def trained(self) -> list[int]:
-        """Every k whose weights are there."""
-        return [k for k in KS if self.store.is_complete(self._run(k), with_output=True)]
+    def trained(self, *ks: int) -> bool:
+        """Whether all of these are trained."""
+        return all(self._is_trained(self._run(k)) for k in ks)
 
     def view(
         self,
@@ -113,7 +113,7 @@ class Networks:
         class_id: int | None = None,
         target: np.ndarray | None = None,
     ) -> View:
-        """What this network sees at ``point`` of ``image``; ``UserError`` if it is not trained.
+        """What this network sees at ``point`` of ``image``.
 
         ``window``: side of the hiding square in pixels. ``class_id``: whose score is watched; None:
         that of the class predicted there.
@@ -129,6 +129,8 @@ class Networks:
             title += f"\nsees {100 * np.mean(view.seen[target]):.0f} % of the object"
         if predicted != class_id:
             title += f"\npredicts {spec.class_names[predicted]}"
+        if not self.trained(k):
+            title += "\nrandom weights"
         return replace(view, title=title)
 
     def example(self) -> tuple[Tensor, Point, int, np.ndarray]:
@@ -166,36 +168,3 @@ def figure3(session: "Session") -> list[View]:
     for k, title in ((1, "B: 1×1, image enlarged"), (15, "C: GCN 15, enlarged")):
         shown.append(networks.view(title, k, *enlarged).around_point(tuple(image.shape[1:])))
     return shown
-
-
-def explore(session: "Session"):
-    """Choose image, point, k and window in Jupyter; elsewhere a picture of some choices."""
-    networks, spec = Networks(session), session.profile.template.data
-    ks, side = networks.trained(), spec.side
-    if not ks:
-        where = f"no network of Table 1 is trained below {session.out}"
-        raise UserError(f"{where}: train Table 1 first")
-    if "JPY_SESSION_NAME" not in os.environ:  # there is no server to answer the controls
-        image, point, class_id, target = networks.example()
-        shown = [(k, f"GCN {k}" if k > 1 else "1×1") for k in (1, 7, 15) if k in ks]
-        return draw([networks.view(n, k, image, point, None, class_id, target) for k, n in shown])
-    from ipywidgets import IntSlider, SelectionSlider, interactive
-
-    split = data.load(spec, "val", session.data_root)
-
-    def show(image: int, row: int, column: int, k: int, window: int) -> Chart:
-        pixels, _, (height, width) = split[image]
-        point = (min(row, height - 1), min(column, width - 1))
-        title = f"k = {k}" if k > 1 else "1×1"
-        return draw([networks.view(title, k, pixels[:, :height, :width], point, window)])
-
-    slider = partial(IntSlider, continuous_update=False)
-    return interactive(
-        show,
-        {"manual": False, "auto_display": True},  # or Jupyter shows the controls without a picture
-        image=slider(0, 0, len(split) - 1),
-        row=slider(side // 2, 0, side - 1),
-        column=slider(side // 2, 0, side - 1),
-        k=SelectionSlider(options=ks, continuous_update=False),
-        window=slider(round(receptive_fields.WINDOW * side), 1, side // 2),
-    )
