@@ -135,8 +135,8 @@ def as_html(executed: Path, origin: str = "") -> str:
     plain = {"exclude_input_prompt": True, "exclude_output_prompt": True}
     exporter = HTMLExporter(template_name="basic", exclude_anchor_links=True, **plain)
     body, _ = exporter.from_notebook_node(notebook)
-    template = resources.files("gcnlab.report").joinpath("notebook.html.j2").read_text(encoding="utf-8")
-    return Template(template).render(
+    template = resources.files("gcnlab.report").joinpath("notebook.html.j2")
+    return Template(template.read_text(encoding="utf-8")).render(
         body=body.replace('.ipynb"', '.html"'),
         title=notebook.cells[0].source.splitlines()[0].lstrip("# "),
         given=", ".join(f"{n} = {given[n]}" for n in ("profile", "train", "seeds") if n in given),
