@@ -88,10 +88,11 @@ def browser():
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name[:2])
 def test_run_all_and_sliders_in_jupyterlab(path, address, browser):
     page, problems = browser.new_page(), []
+    page.set_default_timeout(1000 * PATIENCE * LIMIT)
     page.on("console", lambda m: problems.append(m.text) if m.type == "error" else None)
     page.on("pageerror", lambda error: problems.append(str(error)))
     page.goto(f"{address}/doc/tree/{path.name}")
-    page.wait_for_function(IDLE, timeout=120_000)
+    page.wait_for_function(IDLE)
     started = time.monotonic()
     page.evaluate("() => { jupyterapp.commands.execute('notebook:run-all-cells') }")
     while (state := page.evaluate(STATE))["waiting"]:
@@ -102,12 +103,12 @@ def test_run_all_and_sliders_in_jupyterlab(path, address, browser):
 
     sliders = page.locator(".widget-slider .noUi-handle")
     if path.name[:2] in SLIDERS:
-        page.wait_for_selector(".widget-output img", timeout=60_000)
+        page.wait_for_selector(".widget-output img")
     assert sliders.count() == SLIDERS.get(path.name[:2], 0)
     picture = page.locator(".widget-output img")
     for i in range(sliders.count()):
         before = picture.get_attribute("src")
         sliders.nth(i).press("ArrowRight" if i != 3 else "ArrowLeft")  # k begins with its largest
-        page.wait_for_function(REDRAWN, arg=before, timeout=60_000)
+        page.wait_for_function(REDRAWN, arg=before)
     assert problems == []
     page.close()
