@@ -19,7 +19,8 @@ def act(options: argparse.Namespace) -> None:
     except UserError as error:
         raise UserError(f"--only: {error}") from None
     runs = session.configs([t for path in chosen for t in notebooks.trained_tables(path)])
-    if any("train_ablations" in path.read_text(encoding="utf-8") for path in chosen):
+    asked = any("train_ablations" in path.read_text(encoding="utf-8") for path in chosen)
+    if asked and session.profile.batch_ablations:
         runs = list(dict.fromkeys([*runs, *session.ablation_configs()]))
     _train(session, runs)
     data_root = None if session.data_root is None else str(session.data_root)

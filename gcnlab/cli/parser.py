@@ -69,11 +69,7 @@ def build_parser() -> argparse.ArgumentParser:
     description = "The study's engine, with or without Jupyter."
     parser = _Parser(prog="gcnlab", description=description, allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"gcnlab {__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    of = {}
-    for name, text in COMMANDS.items():
-        of[name] = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
-        of[name].set_defaults(kept=KEPT.get(name))
+    of = _commands(parser)
 
     def add(users: str, name: str, text: str | None = None, **options) -> None:
         for user in users.split():
@@ -116,6 +112,15 @@ def build_parser() -> argparse.ArgumentParser:
     add("predict", "--force", "replace PNGs that are there", action="store_true")
     add("submit", "--check", "only check the files of an earlier call", action="store_true")
     return parser
+
+
+def _commands(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    of = {}
+    for name, text in COMMANDS.items():
+        of[name] = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
+        of[name].set_defaults(kept=KEPT.get(name))
+    return of
 
 
 def _count(text: str) -> int:

@@ -40,9 +40,9 @@ def closing_text(session: Session, seconds: float) -> str:
     tally = verdicts.setting(session).tally_text()
     lines = [f"verdicts on the paper's claims: {tally}", f"time: {duration(seconds)}"]
     if session.local_records and session.study_records:
-        found = [surprises(session.frame(name)) for name in TABLES]
-        differ = [cell for cells, _ in found for cell in cells]
-        alone = sum(count for _, count in found)
+        by_table = [surprises(session.frame(name)) for name in TABLES]
+        differ = [cell for cells, _ in by_table for cell in cells]
+        alone = sum(count for _, count in by_table)
         few = f" ({alone} more cells have one seed in the study, which tells no spread)"
         lines.append(
             f"outside the 95 % prediction interval of the committed study: {len(differ)} cells"

@@ -26,6 +26,8 @@ class Profile:
             pre-training of its backbone, both under one recipe.
         pair_name: what the ResNet of the pair is, in words.
         protocols: staged trainings by name: ``voc`` (Table 7) and ``street`` (Table 9).
+        batch_ablations: whether ``run_all.sh`` trains the ablations of the open question too;
+            ``python -m gcnlab run ablations`` always does.
         evidence: False where the numbers only show that the code runs.
         converged: whether doubling the schedule was shown to change hardly a score (see
             ``experiments/pilot.py``); no profile's was so far.
@@ -38,6 +40,7 @@ class Profile:
     pair: tuple[Training, Training]
     pair_name: str
     protocols: Mapping[str, Protocol] = field(default_factory=dict, hash=False)
+    batch_ablations: bool = True
     evidence: bool = True
     converged: bool = False
 
@@ -73,6 +76,7 @@ PROFILES = {
             "synthetic data, quick",
             "synthetic data, 64 px, 8 classes, trained for a part of what convergence takes",
             synthetic_setting.QUICK,
+            batch_ablations=False,
         ),
         _synthetic(
             "synthetic",

@@ -73,8 +73,10 @@ class Session:
         self.run(self.configs(names))
 
     def train_ablations(self) -> None:
-        """Train what is missing of the ablations of the trivial convolution."""
-        self.run(self.ablation_configs())
+        """Train what is missing of the ablations of the trivial convolution, unless the profile
+        leaves them to the command line."""
+        if self.profile.batch_ablations:
+            self.run(self.ablation_configs())
 
     def train_variant(self, head: str, k: int | None = None, refine: bool = False) -> Record:
         """Train one variant with seed 0 if it is missing, and return its record."""
