@@ -435,7 +435,7 @@ FILES = [
         *((lambda path, kind=kind: NOISE.save(path, kind) or half(path), "bad cannot be read")
           for kind in ("jpeg", "png", "gif")),
         (lambda path: NOISE.save(path, "gif", save_all=True, append_images=[NOISE.rotate(9)] * 2),
-         "bad has 3 pictures: save one of them"),
+         "pictures: save one of them"),
         (lambda path: NOISE.save(path, "tiff", save_all=True, append_images=[NOISE]), "2 pictures"),
         (lambda path: Image.new("I;16", (4, 4)).save(path, "png"), "more than 8 bits a channel"),
         (lambda path: Image.new("F", (4, 4)).save(path, "tiff"), "more than 8 bits a channel"),

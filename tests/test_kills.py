@@ -111,10 +111,10 @@ NOTEBOOK = ("notebooks", "--only", "04")
 
 @pytest.mark.parametrize(("end", "command", "after", "code", "words"), [
     (signal.SIGTERM, RUN, " to train", 130, f"ended by SIGTERM: {KEPT}"),
-    (signal.SIGINT, RUN, "(1/4)", 130, f"interrupted: {KEPT}"),
+    (signal.SIGINT, RUN, "training steps", 130, f"interrupted: {KEPT}"),
     (signal.SIGKILL, RUN, " to train", -9, ""),
-    (signal.SIGKILL, RUN, "(1/4)", -9, ""),
-    ("terminal", RUN, "(1/4)", 130, f"ended by SIGHUP: {KEPT}"),
+    (signal.SIGKILL, RUN, "training steps", -9, ""),
+    ("terminal", RUN, "1/4", 130, f"ended by SIGHUP: {KEPT}"),
     ("pipe", RUN, " to train", 1, f"nobody reads its output any more: {KEPT}"),
     ("pipe", ("status",), "", 0, ""),
     (signal.SIGTERM, NOTEBOOK, "notebook 1 of 1", 130, f"ended by SIGTERM: {KEPT}"),

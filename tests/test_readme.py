@@ -186,6 +186,8 @@ NO_RESULTS = (
     r"(Tables?|Figs?\.|notebook) \d+(, \d+)*( and \d+)?", r"[sS]ections? \d(\.\d)*", r"GCN \d+",
     r"Python (3\.11–3\.13|up to 3\.12)", r"5 GB", r"95 %", r"k = 3 … 15", r"0 … 255", r"float32",
     r"SqueezeNet 1\.1", r"pydensecrf2", r"(640|512) (px|pixels)", r"\b(200|1,000) classes",
+    r"exit code \d", r"ends with 1\b", r"30 seconds", r"25 times", r"x86-64", r"Debian 12",
+    r"3\.1[123](\.\d+)?",
 )  # fmt: skip
 
 

@@ -168,9 +168,8 @@ def outputs(pictures: list[Path], out: Path) -> list[Path]:
 def check_pictures(pictures: list[Path]) -> None:
     """``UserError`` for the first that is missing, damaged, too large or no regular file."""
     for path in pictures:
-        if not path.is_file():
-            what = "is no picture: name a file" if path.exists() else "is missing: check its name"
-            raise UserError(f"{path} {what}")
+        if not path.exists():
+            raise UserError(f"{path} is missing: check its name")
         with (
             warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning),
             reading(path, "an image"),

@@ -93,5 +93,6 @@ def check_ready(runs: list[Run], store: Store, jobs: int = 1) -> None:
             "free some space or choose another folder"
         )
     for spec in dict.fromkeys(run.data for run in runs):
+        data.fingerprint(spec, store.data_root)  # refuses drawn data that were altered
         for split in ("train", "val"):
             data.load(spec, split, store.data_root).check()

@@ -61,17 +61,19 @@ def run_all(runs: list[Run], store: Store, jobs: int = 1, log: Log = print,
         OSError: the disk is full, which ends all runs.
     """
     remaining = plan(runs, store)
+    if remaining:
+        check_ready(remaining, store, jobs)
     complete, extra = sum(map(store.is_complete, runs)), len(set(remaining) - set(runs))
     others = f" ({extra} of them because others start from them)" * bool(extra)
     log(f"{len(runs)} runs: {complete} complete, {len(remaining)} to train{others}")
     for link in {link for run in runs for link in chain(run)}.difference(remaining):
         if store.is_complete(link, with_output=True):  # a process was killed just before this
             store.checkpoint(link).unlink(missing_ok=True)
+            store.note(link).unlink(missing_ok=True)
     if not remaining:
         return []
     steps = sum(run.schedule.steps for run in remaining if isinstance(run, PreTraining | Training))
     log(f"{steps:,} training steps in all (python -m gcnlab plan says what they take)")
-    check_ready(remaining, store, jobs)
     for run, reason in without_backend(remaining).items():
         log(f"{run.name} will fail, the others not: {reason}")
     queue = RunQueue(remaining, log)
