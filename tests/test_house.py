@@ -204,7 +204,8 @@ def tracked(*folders):
 def test_no_path_of_one_machine(part):
     hits = []
     for path in tracked(part):
-        text = re.sub(r"data:image/\w+;base64,[\w+/=]+", "", path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8", errors="ignore")  # some hold weights
+        text = re.sub(r"data:image/\w+;base64,[\w+/=]+", "", text)
         machine = r"(?<![\w.])/(?:work|root|home|Users|tmp|mnt|var)/[\w.-]+\S*"
         hits += [f"{path}: {hit}" for hit in re.findall(machine, text)]
     assert hits == []

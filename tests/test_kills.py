@@ -114,7 +114,7 @@ NOTEBOOK = ("notebooks", "--only", "04")
     (signal.SIGINT, RUN, "training steps", 130, f"interrupted: {KEPT}"),
     (signal.SIGKILL, RUN, " to train", -9, ""),
     (signal.SIGKILL, RUN, "training steps", -9, ""),
-    ("terminal", RUN, "1/4", 130, f"ended by SIGHUP: {KEPT}"),
+    ("terminal", RUN, "training steps", 130, f"ended by SIGHUP: {KEPT}"),
     ("pipe", RUN, " to train", 1, f"nobody reads its output any more: {KEPT}"),
     ("pipe", ("status",), "", 0, ""),
     (signal.SIGTERM, NOTEBOOK, "notebook 1 of 1", 130, f"ended by SIGTERM: {KEPT}"),

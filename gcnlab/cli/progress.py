@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 
 from gcnlab.analysis.selection import is_diverged, metric
 from gcnlab.analysis.tables import METRIC_NAMES
@@ -47,13 +48,14 @@ class Progress:
         self._thread.start()
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_) -> None:
         self._stop.set()
         self._thread.join()
-        if self._ended:
-            self._show()
-        if self._terminal:
-            print(flush=True)
+        with suppress(*([OSError] if kind else [])):  # what ends the command is told, not this
+            if self._ended:
+                self._show()
+            if self._terminal:
+                print(flush=True)
 
     def __call__(self, line: str) -> None:
         """A line of the scheduler, or of a run that works in this process."""

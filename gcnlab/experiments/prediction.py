@@ -115,7 +115,10 @@ def _load(path: Path, run: Training) -> torch.nn.Module:
     if record.get("diverged"):
         raise UserError(f"{path.stem} diverged ({record['diverged']}): it has no trained weights")
     weights = path.parent.parent / "weights" / f"{path.stem}.pt"
-    model = load_weights(run, weights, record["weights"])
+    try:
+        model = load_weights(run, weights, record["weights"])
+    except ValueError as error:  # of a config that describes no model
+        raise UserError(f"{path}: {error}: restore the file") from None
     if not all(tensor.isfinite().all() for tensor in model.state_dict().values()):
         raise UserError(f"{weights} has values that are no numbers: name another run")
     return model

@@ -113,7 +113,7 @@ def publish(session: "Session") -> Path:
 
 def made_from(notebook: Path, records: Path | None) -> str:
     """Digests of a notebook and, where there is one, of the manifest in the folder ``records``."""
-    sources = [notebook] + [records / MANIFEST] * (records is not None)
+    sources = [notebook] if records is None else [notebook, records / MANIFEST]
     return " ".join(sha256(p.read_bytes()).hexdigest()[:12] for p in sources if p.is_file())
 
 
