@@ -62,7 +62,7 @@ SMOKE = Setting(
     (Schedule(2, 8),) * 3,
     _CRF[:1],
 )
-# What two cores train in a quarter of an hour; the weights of its pre-training are committed.
+# What two cores train in about twenty minutes; the weights of its pre-training are committed.
 QUICK = Setting(BACKBONE, "shapes", _training(360), _pretraining(1200), _stages(160, 100, 60))
 CONVERGED = Setting(
     BACKBONE, "shapes", _training(3000), _pretraining(2400), _stages(2000, 1000, 500)
