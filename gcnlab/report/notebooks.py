@@ -68,7 +68,8 @@ def execute(
     check_parameters(notebook, parameters)
     folder.mkdir(parents=True, exist_ok=True)
     executed, page = folder / notebook.name, (folder / notebook.name).with_suffix(".html")
-    quiet = {"progress_bar": False, "extra_arguments": ["--IPKernelApp.log_level=40"]}
+    # A failing cell's error is in the notebook; the kernel's own log only says how it was ended.
+    quiet = {"progress_bar": False, "extra_arguments": ["--IPKernelApp.log_level=50"]}
     options = {"kernel_name": "python3", "stdout_file": sys.stdout} | quiet
     papermill_io.register(str(folder), _Whole)
     try:
