@@ -246,6 +246,35 @@ def test_a_batch_is_a_function_of_seed_and_step(spec):
     assert {len(images) for images, *_ in split.in_order(1)} == {1}
 
 
+@pytest.mark.parametrize("workers", [1, 3])
+def test_worker_processes_make_the_same_bytes_in_order(workers, monkeypatch):
+    def stream(ahead):
+        monkeypatch.setattr(split_module, "workers_that_pay", lambda _: ahead)
+        monkeypatch.setattr(split_module, "MEMORY", Memory(0))
+        split = Split(range(10), picture_of, training=lambda x, y, g: crop_part(x, y, g, side=5))
+        state = torch.get_rng_state()
+        batches = [*split.shuffled(3, 0, 2, 9), *split.in_order(4)]
+        assert torch.equal(torch.get_rng_state(), state), "other random numbers stay as they were"
+        return [tensor for batch in batches for tensor in batch[:2]]
+
+    assert all(map(torch.equal, stream(workers), stream(0)))
+
+
+def picture_of(number):
+    if number == 12:
+        raise UserError("12.png is damaged: copy it again")
+    image = torch.arange(3 * 6 * 8).view(3, 6, 8).byte() + number
+    return image, image[0] % 5, (6, 8)
+
+
+def test_a_damaged_file_in_a_worker_is_told_in_one_line(monkeypatch, caught):
+    monkeypatch.setattr(split_module, "workers_that_pay", lambda _: 2)
+    monkeypatch.setattr(split_module, "MEMORY", Memory(0))
+    with pytest.raises(UserError) as info:
+        list(Split(range(20), picture_of).in_order(2))
+    assert caught(info) == "12.png is damaged: copy it again"
+
+
 # --- which images ---
 
 

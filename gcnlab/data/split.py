@@ -2,16 +2,17 @@
 
 import hashlib
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
-from itertools import chain, pairwise
+from itertools import chain, islice
 from threading import Lock
 
 import torch
 from torch import Tensor
 
 from gcnlab.data.decode import Decoded
+from gcnlab.data.prefetch import in_a_thread, in_processes, in_worker, workers_that_pay
 from gcnlab.data.transforms import Pair, random_flip
 from gcnlab.errors import UserError
 
@@ -70,6 +71,7 @@ class Split:
         self._decode, self._evaluation, self._training = decode, evaluation, training
         self._kept: dict[int, Decoded] = {}
         self._room: int | None = None  # bytes; None before the first access
+        self._fits = False
         self._lock = Lock()
 
     def __len__(self) -> int:
@@ -87,6 +89,7 @@ class Split:
         size = item[0].nbytes + item[1].nbytes
         if self._room is None:  # as a rule all images are of one size
             self._room = MEMORY.reserve(size * len(self))
+            self._fits = self._room > 0
             weakref.finalize(self, MEMORY.release, self._room)
         if index not in self._kept and size <= self._room:
             self._room -= size
@@ -105,20 +108,29 @@ class Split:
             with ThreadPoolExecutor() as pool:
                 any(pool.map(lambda sample: self._decode(sample) and None, self.samples))
 
-    def batches(self, numbers: Iterator[Sequence[int]], item: Callable) -> Iterator[Batch]:
-        """Stacked batches of ``item(number)`` for lists of numbers, made one batch ahead."""
+    def batches(
+        self, numbers: Iterable[Sequence[int]], item: Callable,
+        flip: Callable = lambda _, *pair: pair,
+    ) -> Iterator[Batch]:  # fmt: skip
+        """Stacked batches of ``item(number)`` for lists of numbers, several made ahead, in order.
 
-        def collate(batch: Sequence[int]):
+        ``flip`` is told a batch's numbers, images and labels, and gives images and labels. Of a
+        split that is kept in memory a thread makes them, of another one worker processes.
+        """
+
+        def make(batch: Sequence[int]) -> Batch:
             # Decoding leaves Python's lock alone, so threads serve; what is in memory needs none.
-            in_memory = len(self._kept) == len(self)
+            in_memory = len(self._kept) == len(self) or len(batch) == 1 or in_worker()
             items = map(item, batch) if in_memory else readers.map(item, batch)
             images, labels, sizes = zip(*items, strict=True)
-            return torch.stack(images), torch.stack(labels), list(sizes)
+            return *flip(batch, torch.stack(images), torch.stack(labels)), list(sizes)
 
-        with ThreadPoolExecutor() as readers, ThreadPoolExecutor(1) as ahead:
-            coming = (ahead.submit(collate, batch) for batch in numbers)
-            for batch, _ in pairwise(chain(coming, [None])):  # which asks for the next one first
-                yield batch.result()
+        numbers = iter(numbers)
+        with ThreadPoolExecutor() as readers:
+            first = [make(batch) for batch in islice(numbers, 1)]  # which shows whether all fit
+            workers = 0 if self._fits or not first else workers_that_pay(first[0][0].nbytes)
+            rest = in_processes(make, numbers, workers) if workers else in_a_thread(make, numbers)
+            yield from chain(first, rest)
 
     def in_order(self, batch_size: int) -> Iterator[Batch]:
         """All samples once, in order, for evaluation."""
@@ -126,11 +138,18 @@ class Split:
         numbers = (range(start, min(start + batch_size, len(self))) for start in starts)
         return self.batches(numbers, self.__getitem__)
 
-    def shuffled(self, batch_size: int, seed: int, first: int, last: int) -> Iterator[Pair]:
+    def shuffled(self, batch_size: int, seed: int, first: int, last: int,
+                 part: tuple[int, int] = (0, 1)) -> Iterator[Pair]:  # fmt: skip
         """Training batches ``first`` … ``last`` − 1: every epoch in a new order, flipped at random.
 
         Batch i is a function of (seed, i), so that a resumed run sees the data it would have seen.
+        ``part`` (i, n): only the images i, i + n, … of each batch. ``UserError`` if that is no
+        equal part.
         """
+        number, parts = part
+        if batch_size % parts:
+            problem = f"a batch of {batch_size} images has no {parts} equal parts"
+            raise UserError(f"{problem}: use a number of processes that divides it")
 
         @lru_cache(maxsize=2)
         def order(epoch: int) -> list[int]:
@@ -146,12 +165,13 @@ class Split:
             coming = range(step * batch_size, (step + 1) * batch_size)
             for position in (coming[0], coming[-1]):  # here, not once in every reader thread
                 order(position // len(self))
-            return coming
+            return coming[number::parts]
 
-        steps = range(first, last)
-        batches = self.batches(map(positions, steps), item)
-        for step, (images, labels, _) in zip(steps, batches, strict=True):
-            yield random_flip(images, labels, _generator(seed, step, 1))
+        def flip(coming: range, images: Tensor, labels: Tensor) -> Pair:
+            return random_flip(images, labels, _generator(seed, coming[0] // batch_size, 1), part)
+
+        for images, labels, _ in self.batches(map(positions, range(first, last)), item, flip):
+            yield images, labels
 
 
 def _generator(*parts: int) -> torch.Generator:

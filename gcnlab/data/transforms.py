@@ -47,9 +47,15 @@ def crop_part(image: Tensor, label: Tensor, generator: torch.Generator, side: in
     return image[part], label[part]
 
 
-def random_flip(images: Tensor, labels: Tensor, generator: torch.Generator) -> Pair:
-    """Flip each image of the batch left–right with probability ½, with its label map if any."""
-    flip = torch.rand(len(images), generator=generator) < 0.5
+def random_flip(
+    images: Tensor, labels: Tensor, generator: torch.Generator, part: tuple[int, int] = (0, 1)
+) -> Pair:
+    """Flip each image of the batch left–right with probability ½, with its label map if any.
+
+    ``part`` (i, n): the images are i, i + n, … of a batch of n times as many.
+    """
+    first, step = part
+    flip = torch.rand(step * len(images), generator=generator)[first::step] < 0.5
     images = torch.where(flip.view(-1, 1, 1, 1), images.flip(-1), images)
     if labels.ndim == 3:
         labels = torch.where(flip.view(-1, 1, 1), labels.flip(-1), labels)
