@@ -1,6 +1,7 @@
 """Heads, refinement and framework against closed forms, torchvision and the paper's counts."""
 
 import math
+from copy import deepcopy
 from itertools import combinations
 
 import pandas as pd
@@ -14,6 +15,7 @@ from gcnlab import paper
 from gcnlab.evaluation import count_multiply_adds, count_parameters
 from gcnlab.models import BACKBONES, HEADS, BoundaryRefinement, build_head, build_segmenter
 from gcnlab.models.classifier import Normalize
+from gcnlab.models.folding import FoldedConv2d
 from gcnlab.models.segmenter import Upsample2x
 
 CLASSES = 5
@@ -314,3 +316,27 @@ def test_batch_norm_modes(mode):
         assert same == [mode != "train"] * 2 + [mode == "frozen"] * 2
         assert (model.get_submodule(name).weight.grad is None) == (mode == "frozen")
     assert norms and not torch.equal(*(s["backbone.stem.0.weight"] for s in (before, after)))
+
+
+def test_frozen_batch_norm_is_folded_into_the_convolutions():
+    """The same scores, gradients and names as the two layers have; a copy has its own weights."""
+    torch.manual_seed(0)
+    plain = build_segmenter("gcn", 3, backbone="small", num_classes=4)
+    for module in plain.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.normal_(), module.running_var.uniform_(0.5, 2)
+            nn.init.normal_(module.weight), nn.init.normal_(module.bias)
+    folded = build_segmenter("gcn", 3, backbone="small", num_classes=4, batch_norm="frozen")
+    folded.load_state_dict(plain.state_dict())
+    folded, x = deepcopy(folded).train(), torch.rand(2, 3, 32, 32)
+    assert folded.state_dict().keys() == plain.state_dict().keys()
+    assert sum(isinstance(module, FoldedConv2d) for module in folded.modules()) > 10
+    scores = [model(x) for model in (plain.eval(), folded)]
+    torch.testing.assert_close(*scores, atol=1e-4, rtol=1e-4)
+    for score in scores:
+        score.square().sum().backward()
+    expected = dict(plain.named_parameters())
+    for name, parameter in folded.named_parameters():
+        if parameter.requires_grad:
+            gradient = expected[name].grad
+            assert (parameter.grad - gradient).norm() <= 1e-4 * gradient.norm(), name

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from gcnlab.models.backbones import build_backbone
 from gcnlab.models.classifier import Normalize
+from gcnlab.models.folding import fold_frozen
 from gcnlab.models.heads import build_head, zero_scores
 from gcnlab.models.refinement import BoundaryRefinement
 from gcnlab.models.weights import dense_heads, load_matching, read_weights
@@ -85,6 +86,7 @@ class Segmenter(nn.Module):
         if batch_norm == "frozen":
             for module in self._batch_norms():
                 module.requires_grad_(False)  # γ and β; the statistics are held in train()
+            fold_frozen(self.backbone)
 
     def _batch_norms(self) -> Iterator[nn.Module]:
         return (module for module in self.modules() if isinstance(module, nn.BatchNorm2d))
