@@ -1,6 +1,8 @@
 """``run``: train what is missing of tables, fields, ablations or the pilot, and show the scores."""
 
 import argparse
+import os
+from contextlib import ExitStack, redirect_stdout
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -13,11 +15,20 @@ from gcnlab.errors import UserError
 from gcnlab.experiments import dry_run, pilot, receptive_fields, scheduler
 from gcnlab.experiments.config import Run
 from gcnlab.report.session import Session
+from gcnlab.training import distributed
 
 
 def act(options: argparse.Namespace) -> int:
     if options.dry_run:
         return _dry_run(options)
+    with distributed.process_group(), ExitStack() as stack:
+        if not distributed.is_first():  # of torchrun's processes one speaks
+            quiet = stack.enter_context(open(os.devnull, "w"))
+            stack.enter_context(redirect_stdout(quiet))
+        return _act(options)
+
+
+def _act(options: argparse.Namespace) -> int:
     session = open_session(options)
     names = list(dict.fromkeys(options.tables)) or list(TABLES)
     runs, store = configs(names, session), session.store

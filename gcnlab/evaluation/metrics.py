@@ -1,6 +1,7 @@
 """Mean IoU over a data set, and accuracy near and away from boundaries (Table 5), with counts."""
 
 from collections.abc import Sequence
+from itertools import zip_longest
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -109,6 +110,11 @@ class BoundaryAccuracy:
             region = distance <= limit
             self._boundary[i] += ((correct & region).sum(), (counted & region).sum())
 
+    def add(self, other: "BoundaryAccuracy") -> None:
+        """Add the counts of ``other``, which has the same distances."""
+        self._boundary += other._boundary
+        self._all += other._all
+
     def counts(self) -> dict[str, list[int]]:
         """[correct, counted] non-void pixels of ``"all"`` and of each boundary region, by distance.
 
@@ -138,6 +144,19 @@ class SegmentationCounts:
         self.confusion = ConfusionMatrix(num_classes, ignore_index)
         self.boundary = BoundaryAccuracy(distances, ignore_index) if distances else None
         self.images: list[list[int]] = []
+
+    def add(self, others: Sequence["SegmentationCounts"], batch_size: int) -> None:
+        """Add those of other processes: with n in all, process i counted batches i, i + n, …"""
+        parts = []
+        for other in (self, *others):
+            starts = range(0, len(other.images), batch_size)
+            parts.append([other.images[start : start + batch_size] for start in starts])
+            if other is not self:
+                self.confusion.matrix += other.confusion.matrix
+                if self.boundary is not None:
+                    self.boundary.add(other.boundary)
+        rounds = zip_longest(*parts, fillvalue=[])
+        self.images = [image for batches in rounds for batch in batches for image in batch]
 
     def update(self, prediction: ArrayLike | Tensor, target: ArrayLike | Tensor) -> None:
         """Count one image: (H, W) integer class maps, unpadded; errors as of the matrix."""

@@ -1,5 +1,6 @@
 """Where a run takes place: device, precision, threads, commit and versions."""
 
+import ctypes
 import os
 import platform
 import resource
@@ -16,7 +17,7 @@ from typing import Any
 import torch
 
 from gcnlab.errors import UserError
-from gcnlab.training import best_precision
+from gcnlab.training import best_precision, distributed
 
 THREADS = 1  # of every run, whatever the number of jobs: sums in another order give other weights
 _LIBRARIES = ("torchvision", "numpy", "scipy", "pillow")
@@ -44,12 +45,22 @@ def arithmetic() -> dict[str, Any]:
 @contextmanager
 def fixed_threads() -> Iterator[None]:
     """Compute with ``THREADS`` threads."""
+    keep_pages()
     before = torch.get_num_threads()
     torch.set_num_threads(THREADS)
     try:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+@cache
+def keep_pages() -> None:
+    """Let glibc keep freed memory: else every step gets its large maps as new pages, zeroed."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
+        for option, size in ((-3, 32 << 20), (-1, 1 << 30)):  # M_MMAP_, M_TRIM_THRESHOLD
+            mallopt(option, size)
 
 
 @cache
@@ -114,4 +125,5 @@ def environment(seconds: float) -> dict[str, Any]:
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds": round(seconds, 1),
         "peak_memory": peak_memory(),
+        **({"processes": distributed.part()[1]} if distributed.part()[1] > 1 else {}),
     }

@@ -1,7 +1,8 @@
 """One run: a frozen config in, one record out."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from functools import singledispatch
 from typing import Any
 
@@ -27,7 +28,7 @@ from gcnlab.experiments.measuring import classifier_scores, curve_score, segment
 from gcnlab.experiments.probabilities import evaluate, refine
 from gcnlab.experiments.records import FORMAT, Record
 from gcnlab.experiments.store import EVALUATION_VERSION, Store, weights_digest
-from gcnlab.training import Diverged, make_step, save_atomically, train
+from gcnlab.training import Diverged, distributed, make_step, save_atomically, train
 
 Log = Callable[[str], None]
 
@@ -40,19 +41,19 @@ def execute(run: Run, store: Store, log: Log = print) -> Record:
     this one waits for it and returns its record. A run whose weights are there but were measured by
     another version of the metrics is measured again, not trained.
     """
-    with fixed_threads(), store.lock(run):
-        if store.is_complete(run, with_output=True):
+    first = distributed.is_first()
+    with fixed_threads(), store.lock(run) if first else nullcontext():
+        # The first looks when it has the lock, and decides for all.
+        if distributed.gathered(store.is_complete(run, with_output=True))[0]:
             return store.record(run)
         provenance()  # of the code that this process has read
         reset_peak_memory()
-        started, note = time.monotonic(), store.note(run)
-
-        def tell(line: str) -> None:
-            files.write(f"{run.name} {line}", note)
-            log(line)
-
-        files.write(f"{run.name} starts", note)
-        result = _perform(run, store, tell)
+        started = time.monotonic()
+        if not first and not isinstance(run, PreTraining | Training):
+            distributed.barrier()  # the first evaluates alone
+            return store.record(run)
+        with _noted(run, store, log) if first else nullcontext(log) as tell:
+            result = _perform(run, store, tell)
         seconds = result.pop("seconds", time.monotonic() - started)
         record = {
             "format": FORMAT,
@@ -66,10 +67,29 @@ def execute(run: Run, store: Store, log: Log = print) -> Record:
             **result,
             "environment": environment(seconds) | {"rules": store.rules},
         }
-        records.write(record, store.record_path(run))
-        store.checkpoint(run).unlink(missing_ok=True)
-        note.unlink(missing_ok=True)
+        if first:
+            records.write(record, store.record_path(run))
+            store.checkpoint(run).unlink(missing_ok=True)
+            store.note(run).unlink(missing_ok=True)
+        distributed.barrier()
         return store.record(run)
+
+
+@contextmanager
+def _noted(run: Run, store: Store, log: Log) -> Iterator[Log]:
+    """A log whose last line, or why the run failed, stands in the note of ``run``."""
+
+    def tell(line: str) -> None:
+        files.write(f"{run.name} {line}", store.note(run))
+        log(line)
+
+    files.write(f"{run.name} starts", store.note(run))
+    try:
+        yield tell
+    except Exception as error:
+        if not files.is_full(error):
+            files.write(f"{run.name} failed: {error}", store.note(run))
+        raise
 
 
 @singledispatch
@@ -105,14 +125,15 @@ def _train(run: PreTraining | Training, store: Store, log: Log, scores: Callable
     step = make_step(initialise(run, store), classes, run.schedule, pick_device())
 
     def batches(first: int, last: int):
-        return training.shuffled(size, run.seed, first, last)
+        return training.shuffled(size, run.seed, first, last, distributed.part())
 
     try:
         progress = train(step, batches, curve_score(run, store), store.checkpoint(run), log=log)
     except Diverged as error:
         what = {"history": error.history, "diverged": str(error)}
         return {"weights": None, "metrics": {}, "counts": {}, **what}
-    save_atomically(step.model.state_dict(), store.output(run))
+    if distributed.is_first():
+        save_atomically(step.model.state_dict(), store.output(run))
     return {
         "weights": weights_digest(step.model.state_dict()),
         **progress,

@@ -1,6 +1,6 @@
 """What a record says of a trained model: counts, and the scores that follow from them."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from gcnlab.experiments.config import PreTraining, Training
 from gcnlab.experiments.environment import pick_device
 from gcnlab.experiments.store import Store
 from gcnlab.models.segmenter import Segmenter
-from gcnlab.training import autocast, best_precision
+from gcnlab.training import autocast, best_precision, distributed
 
 DISTANCES = (3, 5, 7, 9)  # of the boundary region in pixels, besides the one of the run
 CURVE_IMAGES = 200  # validation images behind each point of a learning curve
@@ -37,13 +37,17 @@ def evenly_spaced(count: int, total: int) -> list[int]:
 
 
 def batches_of(
-    spec: DataSpec, split: str, store: Store, positions: list[int] | None = None
-) -> Batches:
-    """Batches of ``split`` for evaluation, all of it or the images at ``positions``."""
+    spec: DataSpec, split: str, store: Store, positions: list[int] | None = None,
+    part: tuple[int, int] = (0, 1),
+) -> Batches:  # fmt: skip
+    """Batches of ``split`` for evaluation, all of it or the images at ``positions``.
+
+    ``part`` (i, n): only the batches i, i + n, …
+    """
     loaded = data.load(spec, split, store.data_root)
     numbers = list(range(len(loaded))) if positions is None else positions
     size = data.evaluation_batch_size(spec)
-    starts = range(0, len(numbers), size)
+    starts = range(part[0] * size, len(numbers), part[1] * size)
     return loaded.batches((numbers[i : i + size] for i in starts), loaded.__getitem__)
 
 
@@ -52,23 +56,55 @@ def curve_score(
 ) -> Callable[[torch.nn.Module], dict[str, float]]:
     """model → the numbers of one point of its learning curve, on some validation images."""
     total = len(data.samples(run.data, "val", store.data_root))
-    positions, context = evenly_spaced(CURVE_IMAGES, total), inference_context()
+    positions = evenly_spaced(CURVE_IMAGES, total)
 
     def score(model: torch.nn.Module) -> dict[str, float]:
-        batches = batches_of(run.data, "val", store, positions)
         if isinstance(run, PreTraining):
-            return {"top1_error": topk_errors(model, batches, (1,), context)[0]}
-        classes = len(run.data.class_names)
-        counts = score_segmentation(model, batches, classes, (), context, run.test_time)
-        return {"miou": counts.confusion.miou()}
+            return {"top1_error": _errors(model, run, store, (1,), positions)[0]}
+        return {"miou": _counted(model, run, store, "val", positions).confusion.miou()}
 
     return score
 
 
+def _errors(
+    model: torch.nn.Module, run: PreTraining, store: Store, ks: tuple[int, ...],
+    positions: list[int] | None = None,
+) -> list[float]:  # fmt: skip
+    """Top-k errors; each process looks at its part of the batches."""
+    images = 0
+
+    def counting() -> Batches:
+        nonlocal images
+        for batch in batches_of(run.data, "val", store, positions, distributed.part()):
+            images += len(batch[0])
+            yield batch
+
+    errors = topk_errors(model, counting(), ks, inference_context())
+    parts = distributed.gathered((errors, images))
+    if len(parts) == 1:
+        return errors
+    total = sum(count for _, count in parts)
+    wrong = (torch.tensor(own) * count for own, count in parts if count)
+    return (sum(wrong) / total).tolist()
+
+
+def _counted(
+    model: torch.nn.Module, run: Training, store: Store, split: str, positions: list[int] | None,
+    limits: Sequence[float] = (),
+) -> SegmentationCounts:  # fmt: skip
+    """Counts of a segmenter; each process looks at its part of the batches."""
+    batches = batches_of(run.data, split, store, positions, distributed.part())
+    classes, context = len(run.data.class_names), inference_context()
+    own = score_segmentation(model, batches, classes, limits, context, run.test_time)
+    first, *others = distributed.gathered(own)
+    if others:
+        first.add(others, data.evaluation_batch_size(run.data))
+    return first
+
+
 def classifier_scores(model: torch.nn.Module, run: PreTraining, store: Store) -> dict[str, Any]:
     """Metrics and counts of a classifier on the whole validation split."""
-    batches = batches_of(run.data, "val", store)
-    top1, top5 = topk_errors(model, batches, (1, 5), inference_context())
+    top1, top5 = _errors(model, run, store, (1, 5))
     total = len(data.samples(run.data, "val", store.data_root))
     wrong = {"top1_wrong": round(top1 * total), "top5_wrong": round(top5 * total), "images": total}
     return {"metrics": {"top1_error": top1, "top5_error": top5}, "counts": wrong}
@@ -82,15 +118,10 @@ def distances(run: Training) -> list[float]:
 def segmenter_scores(model: Segmenter, run: Training, store: Store) -> dict[str, Any]:
     """Metrics and counts of a segmenter on the whole validation split, and its fit to training
     images."""
-    classes, context = len(run.data.class_names), inference_context()
-    batches = batches_of(run.data, "val", store)
-    scored = score_segmentation(model, batches, classes, distances(run), context, run.test_time)
-    result = from_counts(scored, run)
+    result = from_counts(_counted(model, run, store, "val", None, distances(run)), run)
     total = len(data.samples(run.data, "train", store.data_root))
     positions = evenly_spaced(TRAINING_IMAGES, total)
-    fitted = score_segmentation(
-        model, batches_of(run.data, "train", store, positions), classes, (), context, run.test_time
-    )
+    fitted = _counted(model, run, store, "train", positions)
     result["metrics"]["training_miou"] = fitted.confusion.miou()
     result["counts"]["training_confusion"] = _rows(fitted.confusion.matrix)
     return result | {"kernel": kernel_statistics(model, run)}

@@ -14,11 +14,13 @@ import torch
 from gcnlab import files
 from gcnlab.errors import UserError
 from gcnlab.experiments.config import PreTraining, Run, Training
+from gcnlab.experiments.config import Run
 from gcnlab.experiments.execute import execute
 from gcnlab.experiments.queue import RunQueue
 from gcnlab.experiments.resources import chain, check_ready, without_backend
 from gcnlab.experiments.store import Store
 from gcnlab.processes import cores, follow
+from gcnlab.training import distributed
 
 POLL = 2  # seconds between looks at the jobs of a cluster
 Log = Callable[[str], None]
@@ -79,7 +81,7 @@ def run_all(runs: list[Run], store: Store, jobs: int = 1, log: Log = print,
     queue = RunQueue(remaining, log)
     if cluster is not None:
         _on_cluster(queue, store, cluster, log)
-    elif jobs == 1:
+    elif jobs == 1 or distributed.part()[1] > 1:
         _one_by_one(queue, store, log)
     else:
         _in_processes(queue, store, min(jobs, len(remaining)))
@@ -93,8 +95,8 @@ def _one_by_one(queue: RunQueue, store: Store, log: Log) -> None:
         try:
             execute(run, store, log)
         except Exception as error:  # whatever ended a run ends only that run
-            if files.is_full(error):
-                raise
+            if files.is_full(error) or distributed.part()[1] > 1:
+                raise  # of several processes the others are in the middle of it
             queue.finished(run, error)
         else:
             queue.finished(run)
@@ -182,14 +184,34 @@ def _on_cluster(queue: RunQueue, store: Store, cluster: dict[str, str], log: Log
     while (runs := queue.take_all()) or jobs:
         if runs:
             with executor.batch():
-                submitted = [executor.submit(execute, run, store) for run in runs]
+                submitted = [executor.submit(_Job(), run, store) for run in runs]
             jobs |= zip(runs, submitted, strict=True)
+            for run, job in zip(runs, submitted, strict=True):
+                files.write(f"{run.name} queued as job {job.job_id}", store.note(run))
             log(f"{len(submitted)} jobs submitted; their logs are in {store.out / 'cluster'}")
         ended = [run for run, job in jobs.items() if job.done()]
         for run in ended:
             queue.finished(run, jobs.pop(run).exception())
         if not ended:
             time.sleep(POLL)
+
+
+class _Job:
+    """What a job of a cluster does; killed and queued again, it goes on from its checkpoint."""
+
+    def __call__(self, run: Run, store: Store) -> None:
+        import submitit
+
+        if submitit.JobEnvironment().num_tasks > 1:  # tasks_per_node: one run on all of them
+            submitit.helpers.TorchDistributedEnvironment().export(set_cuda_visible_devices=False)
+        with distributed.process_group():
+            execute(run, store)
+
+    def checkpoint(self, *arguments: object):
+        """What submitit queues after the time limit: the same again."""
+        from submitit.helpers import DelayedSubmission
+
+        return DelayedSubmission(self, *arguments)
 
 
 def _executor(logs: Path, cluster: dict[str, str]):

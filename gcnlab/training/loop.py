@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from gcnlab import files
 from gcnlab.errors import UserError
+from gcnlab.training import distributed
 from gcnlab.training.step import Step
 
 
@@ -62,15 +63,15 @@ def train(
         total += loss
         due = step.iteration in evaluate_after
         if due or clock.report_due():
-            log(clock.line(_finite(loss, step.iteration, progress)))
-        if due:
+            log(clock.line(float(loss)))
+        if due:  # of several processes all look at the same step, or some would wait for ever
             _finite(total, step.iteration, progress)
             progress["history"].append(_history_entry(step, float(total), progress["history"]))
             total.zero_()
             if evaluate is not None:
                 progress["history"][-1] |= evaluate(step.model)
-        if checkpoint is not None and (due or clock.save_due()):
-            _finite(loss, step.iteration, progress)
+        save = due or (clock.save_due() and math.isfinite(total))
+        if checkpoint is not None and distributed.is_first() and save:
             progress |= {"seconds": clock.seconds(), "loss": float(total)}
             state = {"step": step.state_dict(), "progress": progress}
             clock.saved(lambda state=state: save_atomically(state, checkpoint))
@@ -114,12 +115,11 @@ class _Clock:
             self._pause = max(self._least_pause, 20 * (self._saved - begun))
 
 
-def _finite(loss: Tensor, done: int, progress: dict[str, Any]) -> float:
+def _finite(loss: Tensor, done: int, progress: dict[str, Any]) -> None:
     value = float(loss)
     if not math.isfinite(value):
         message = f"the loss is {value} after {done} steps: lower the learning rate"
         raise Diverged(message, progress["history"])
-    return value
 
 
 def _resume(step: Step, path: Path) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gcnlab.errors import UserError
+from gcnlab.training import distributed
 from gcnlab.training.schedule import Schedule
 
 IGNORE_INDEX = 255  # void pixels; a classifier has no void, and a class 255 of its own
@@ -30,6 +31,24 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager:
     return torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else nullcontext()
 
 
+class _Planes(torch.autograd.Function):
+    """Logits as float32 in contiguous class planes, which make the softmax several times faster.
+
+    Their gradient goes back in the layout of the network at once: layouts that differ are slow to
+    add.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor) -> Tensor:
+        ctx.dtype = logits.dtype
+        return logits.contiguous().float()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        layout = torch.channels_last if gradient.ndim == 4 else torch.contiguous_format
+        return gradient.to(ctx.dtype, memory_format=layout)
+
+
 class Step:
     """One optimisation step: ``step(images, labels)`` → loss (a float tensor without gradient).
 
@@ -42,12 +61,15 @@ class Step:
 
     def __init__(self, model: nn.Module, num_classes: int, schedule: Schedule,
                  device: torch.device, precision: str):  # fmt: skip
+        distributed.synchronise(model)
         self.model = model.to(device, memory_format=torch.channels_last)
         self.num_classes, self.schedule = num_classes, schedule
         self.device, self.precision = device, precision
         self.iteration = 0
         self.optimizer = self._make_optimizer()
-        self._use_graph = device.type == "cuda" and schedule.optimizer == "adamw"
+        self._use_graph = (
+            device.type == "cuda" and schedule.optimizer == "adamw" and distributed.part()[1] == 1
+        )
         self._graph: torch.cuda.CUDAGraph | None = None
         self._side_stream = torch.cuda.Stream(device) if self._use_graph else None
 
@@ -79,6 +101,8 @@ class Step:
         Args:
             images: (N, 3, H, W) uint8, or float in [0, 1].
             labels: (N, H, W) class ids with 255 = void, or (N,) class ids for a classifier.
+
+        With several processes (:mod:`gcnlab.training.distributed`) each has an equal part of them.
         """
         self.model.train()
         self._set_rate(self.schedule.factor(self.iteration))
@@ -109,18 +133,20 @@ class Step:
             logits = self.model(images)
         if logits.shape[1] != self.num_classes:
             raise ValueError(f"the model has {logits.shape[1]} classes, not {self.num_classes}")
-        # Contiguous class planes make the softmax of channels-last logits several times faster.
-        logits, reduction = logits.contiguous().float(), self.schedule.loss_reduction
+        logits, reduction = _Planes.apply(logits), self.schedule.loss_reduction
         if labels.ndim == 1:
             loss = F.cross_entropy(logits, labels, reduction=reduction)
+            if reduction == "mean":
+                loss = loss / distributed.part()[1]
         else:
             loss = F.cross_entropy(logits, labels, ignore_index=IGNORE_INDEX, reduction="sum")
             if reduction == "mean":  # a batch of void alone has loss 0, not 0 / 0
-                loss = loss / (labels != IGNORE_INDEX).sum().clamp(min=1)
+                loss = loss / distributed.summed((labels != IGNORE_INDEX).sum()).clamp(min=1)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        distributed.sum_gradients(self.model.parameters())
         self.optimizer.step()
-        return loss.detach()
+        return distributed.summed(loss.detach())
 
     def _warm_up(self, images: Tensor, labels: Tensor) -> Tensor:
         """An eager step on the side stream, as capturing wants it; after the last, the capture.

@@ -1,0 +1,80 @@
+"""One run in two processes: the numbers of one process, every image counted once, one record."""
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from gcnlab.data import Split
+from gcnlab.errors import UserError
+from gcnlab.experiments import profiles
+from gcnlab.experiments.execute import execute
+from gcnlab.experiments.store import Store
+from gcnlab.training import Schedule, distributed
+
+TEMPLATE = profiles.get("smoke").template
+# Not AdamW: its first steps follow the sign of gradients, which rounding decides where they are 0.
+SGD = Schedule(3, 8, "sgd", lr=0.02, evaluations=3)
+RUNS = [
+    replace(TEMPLATE.start, schedule=SGD),
+    replace(TEMPLATE, start=None, head="gcn", k=3, refine=True, schedule=SGD),
+    replace(TEMPLATE, start=None, batch_norm="frozen", label="frozen",
+            schedule=replace(SGD, lr=1e-7, loss_reduction="sum")),
+]  # fmt: skip
+
+
+def execute_all(out):
+    """In float32, which bf16 would hide differences in."""
+    torch.set_num_threads(1)
+    for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"):
+        setattr(torch.cpu, name, lambda: False)
+    with distributed.process_group():
+        return [execute(run, Store(Path(out)), log=lambda _: None) for run in RUNS]
+
+
+@pytest.mark.slow
+def test_two_processes_give_the_numbers_of_one(tmp_path, monkeypatch):
+    for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"):
+        monkeypatch.setattr(torch.cpu, name, lambda: False)
+    program = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    subprocess.run([*program, __file__, str(tmp_path / "two")], check=True, timeout=900)
+    for run, one in zip(RUNS, execute_all(tmp_path / "one"), strict=True):
+        two = Store(tmp_path / "two").record(run)
+        assert two["environment"]["processes"] == 2 and "processes" not in one["environment"]
+        losses = [[point["loss"] for point in record["history"]] for record in (one, two)]
+        assert losses[1] == pytest.approx(losses[0], rel=1e-5)
+        first, second = (
+            torch.load(Store(tmp_path / folder).output(run), weights_only=True)
+            for folder in ("one", "two")
+        )
+        for name, tensor in first.items():
+            scale = tensor.double().abs().max().clamp(min=1e-3)
+            assert (second[name].double() - tensor).abs().max() <= 1e-4 * scale, name
+        if run is not RUNS[0]:
+            counts = [record["counts"] for record in (one, two)]
+            images = [[line.split()[::4] for line in c["per_image"]] for c in counts]
+            assert len(images[0]) == len(images[1]) == one["images"]["val"]
+            total = [sum(map(int, " ".join(c["confusion"]).split())) for c in counts]
+            assert total[0] == total[1] == counts[0]["boundary"]["all"][1]
+    assert len(list((tmp_path / "two").glob("*/runs/*.json"))) == len(RUNS)
+
+
+def test_parts_of_a_batch_are_the_batch():
+    def decode(i):
+        return torch.arange(6).view(1, 2, 3).repeat(3, 1, 1) + i, torch.tensor(i), (2, 3)
+
+    split = Split(range(7), decode)
+    whole = list(split.shuffled(4, 0, 0, 5))
+    for number in range(2):
+        parts = split.shuffled(4, 0, 0, 5, (number, 2))
+        for (images, labels), own in zip(whole, parts, strict=True):
+            assert torch.equal(images[number::2], own[0]) and torch.equal(labels[number::2], own[1])
+    with pytest.raises(UserError, match="no 3 equal parts"):
+        next(split.shuffled(4, 0, 0, 5, (0, 3)))
+
+
+if __name__ == "__main__":
+    execute_all(sys.argv[1])
