@@ -24,6 +24,7 @@ COMMANDS = {
     "records": "check a profile's records against their manifest, or add new ones to it",
     "params": "exact parameters and multiply-adds beside Tables 2, 4 and 11",
     "data": "check a data set",
+    "bench": "time the engine beside plain code with equal outputs",
     "predict": "segment pictures of your own: class ids as palette PNGs, and overlays",
     "submit": "predict the test images of VOC or Cityscapes, and check and pack the files",
 }
@@ -91,6 +92,9 @@ def build_parser() -> argparse.ArgumentParser:
     folder("run plan notebooks status report data submit doctor", "--data-root", real)
     number = {"type": _count, "metavar": "N"}
     add("run plan notebooks status", "--seeds", "seeds 0 … N-1 (default 1)", default=1, **number)
+    folder("bench", "--out", "where bench.json goes (default results/local)", default=LOCAL)
+    add("bench", "--side", "pixels of an image (default 512)", default=512, **number)
+    add("bench", "--rounds", "of which medians are shown (default 5)", default=5, **number)
     jobs = "runs at a time (default: one per GPU; on a CPU 2)"
     add("run notebooks", "--jobs", jobs, **number)
     add("plan", "--gpus", "cards at work at a time (default 1)", default=1, **number)
