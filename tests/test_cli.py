@@ -15,7 +15,7 @@ from types import ModuleType
 
 import pytest
 
-from gcnlab import paper
+from gcnlab import files, paper
 from gcnlab.analysis import power, tables
 from gcnlab.cli import names
 from gcnlab.cli.parser import COMMANDS
@@ -274,6 +274,24 @@ def test_status_tells_runs_apart_and_counts_them_by_table(call, copied):
     line = "Table 1   ███······· 2/8 complete · 1 interrupted · 5 not run · gcn-k3-s0 step 3/8\n"
     assert code == 0 and line in text and len(text.splitlines()) <= 12
     assert re.search(r"^4 of \d+ runs complete, about .* of work left below ", text, re.M)
+
+
+def test_status_tells_what_is_queued_runs_and_has_failed(call, copied):
+    out, _ = copied
+    store, begun = Store(out), {"3": "step 3/8  loss 1.0  02:10 left", "5": "queued as job 7",
+                                "7": "failed: the disk has gone"}  # fmt: skip
+    runs = {k: Variant("gcn", int(k)).config(profiles.get("smoke"), 0) for k in begun}
+    for k, line in begun.items():
+        files.write(f"{runs[k].name} {line}", store.note(runs[k]))
+    with store.lock(runs["3"]):
+        _, found, _ = status(call, out, *SMOKE)
+        _, text, _ = call("status", *SMOKE, "--out", out)
+    states = [found["runs"][run.name] for run in runs.values()]
+    assert states == ["running", "queued", "failed"]
+    assert "gcn-k3-s0 step 3/8, 02:10 left" in text
+    assert "gcn-k7-s0 failed: the disk has gone\n" in text
+    _, found, _ = status(call, out, *SMOKE)
+    assert found["runs"][runs["3"].name] == "not run", "no process is at it, and nothing is kept"
 
 
 @pytest.mark.parametrize("damage", [

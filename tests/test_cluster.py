@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import pytest
 
-from gcnlab.experiments import scheduler, states
+from gcnlab.experiments import scheduler
 from gcnlab.experiments.execute import execute
 from gcnlab.experiments.profiles import get
 from gcnlab.experiments.scheduler import run_all
@@ -97,8 +97,7 @@ def test_a_job_killed_and_queued_again_ends_with_the_same_record(slurm, tmp_path
     study = threading.Thread(target=lambda: failures.extend(run_all([RUN], store, **options)))
     study.start()
     until(lambda: store.is_interrupted(RUN))
-    seen = until(lambda: states.read(RUN, store) if store.is_interrupted(RUN) else None)
-    assert seen[0] == "running"
+    assert store.is_running(RUN), "seen from its folder"
     command = ["squeue", "--noheader", "--format", "%i"]
     job = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[0]
     subprocess.run(["scontrol", "requeue", job], check=True)
@@ -119,14 +118,16 @@ def test_a_job_that_reaches_its_time_limit_is_queued_again():
 
 
 def test_the_state_of_a_run_is_seen_from_its_folder(tmp_path, monkeypatch):
-    store, lines = Store(tmp_path), []
-    assert states.read(RUN, store) is None
-    states.note(RUN, store, "queued", "job 7")
-    assert states.read(RUN, store) == ("queued", "job 7")
-    with states.running(RUN, store, lines.append) as log:
-        log("step   20/160  loss   1.0  03:20 left")
-        state, text = states.read(RUN, Store(tmp_path))
-        assert state == "running" and text.endswith("step 20/160 loss 1.0 03:20 left")
-        monkeypatch.setattr(states, "FRESH", -1)
-        assert states.read(RUN, store) is None, "a process that shows no life was killed"
-    assert lines and states.read(RUN, store) is None
+    store, notes = Store(tmp_path), {}
+
+    def look(*_):
+        notes.update(Store(tmp_path).notes(RUN.profile), running=Store(tmp_path).is_running(RUN))
+        raise RuntimeError("the disk has gone")
+
+    monkeypatch.setattr("gcnlab.experiments.execute._perform", look)
+    assert not store.is_running(RUN), "nothing is there yet"
+    with pytest.raises(RuntimeError):
+        execute(RUN, store)
+    assert notes == {RUN.name: "starts", "running": True}
+    assert not store.is_running(RUN), "its lock went with it"
+    assert store.notes(RUN.profile)[RUN.name] == "failed: the disk has gone"

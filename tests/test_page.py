@@ -1,6 +1,7 @@
 """The page and its files, from made-up records: alone, and every number leads to its records."""
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from random import Random
 from types import SimpleNamespace
@@ -198,6 +199,17 @@ def test_cells_without_a_file_have_no_link(tmp_path):
     table = html_tables.of_cells(session.table("1"), session.frame("1"), session.labels(), {})
     assert all(cell.records == () for row in table.rows for cell in row)
     assert table.right == [False] * 3 + [True] * 8, "numbers at the right, headings at the left"
+
+
+def test_hours_by_table_count_every_run_once():
+    first, second = tables.table_configs(["1"], PROFILE, [0, 1])[:2]
+    in_table_2 = tables.table_configs(["2"], PROFILE, [0])[-1]
+    times = {first: 3600, second: 3600, first.start: 900, in_table_2: 360,
+             replace(PROFILE.template, label="own"): 720}  # fmt: skip
+    records = [made(run, 0.5, environment={"seconds": times[run]}) for run in times]
+    found = exports.hours(PROFILE, records)
+    assert found == pytest.approx({"Table 1": 2.25, "Table 2": 0.1, "other": 0.2})
+    assert exports.hours(PROFILE, []) == {}
 
 
 @pytest.mark.parametrize(("name", "methods"), [("7", 13), ("9", 9)])

@@ -1,6 +1,7 @@
 """``status``: which runs are complete, table by table, whatever is missing or damaged."""
 
 import argparse
+import re
 from collections import Counter
 from collections.abc import Collection
 from textwrap import fill
@@ -17,7 +18,7 @@ from gcnlab.experiments.durations import expected
 from gcnlab.experiments.store import Store
 from gcnlab.report.session import Session
 
-COMPLETE, BAR = "complete", 10
+COMPLETE, FAILED, BAR = "complete", "failed", 10
 
 
 def act(options: argparse.Namespace) -> int:
@@ -26,7 +27,8 @@ def act(options: argparse.Namespace) -> int:
     groups = {f"Table {name}": session.configs([name]) for name in TABLES}
     groups[ABLATIONS] = session.ablation_configs()
     runs = dict.fromkeys(run for group in groups.values() for run in group)
-    states = {run: _state(run, session.store, recorded, problems) for run in runs}
+    notes = session.store.notes(session.profile.name)
+    states = {run: _state(run, session.store, recorded, problems, notes) for run in runs}
     stale = [] if problems else session.stale()
     if options.json:
         print_json({
@@ -38,9 +40,11 @@ def act(options: argparse.Namespace) -> int:
             "problems": problems,
         })  # fmt: skip
     else:
-        notes = session.store.notes(session.profile.name)
         for name, group in groups.items():
             print(_group_line(name, {run: states[run] for run in group}, notes))
+        for run, state in states.items():
+            if state == FAILED:
+                print(f"{run.name} {notes[run.name]}")
         print(f"{_total(session, states)} below {session.out / session.profile.name}")
         if session.own and (study := session.study_records):
             print(f"the committed study has {len(study)} finished runs of this profile")
@@ -63,7 +67,8 @@ def _recorded(session: Session) -> tuple[set[Run], list[str]]:
     return runs, problems
 
 
-def _state(run: Run, store: Store, recorded: Collection[Run], problems: Collection[str]) -> str:
+def _state(run: Run, store: Store, recorded: Collection[Run], problems: Collection[str],
+           notes: dict[str, str]) -> str:  # fmt: skip
     try:
         if store.key(run) is None:  # it has none until its start is finished
             return "waiting for its start"
@@ -71,6 +76,10 @@ def _state(run: Run, store: Store, recorded: Collection[Run], problems: Collecti
             return COMPLETE
         if store.outdated(run):
             return "to be measured again"
+        if store.is_running(run):
+            return "running"
+        if (word := re.match(f"queued|{FAILED}", notes.get(run.name, ""))) is not None:
+            return word[0]
         return "interrupted" if store.is_interrupted(run) else "not run"
     except UserError as error:
         if str(error) in problems:
@@ -79,12 +88,16 @@ def _state(run: Run, store: Store, recorded: Collection[Run], problems: Collecti
 
 
 def _group_line(name: str, states: dict[Run, str], notes: dict[str, str]) -> str:
-    """A table as a bar and counts, with the step of what was begun."""
+    """A table as a bar and counts, with the step of what was begun, and its time left."""
     counts = Counter(states.values())
     complete, count = counts.pop(COMPLETE, 0), len(states)
     bar = "".join("█" if i * count < BAR * complete else "·" for i in range(BAR))
-    begun = [f"{run.name} {STEP.match(notes[run.name])[0]}" for run, state in states.items()
-             if state != COMPLETE and STEP.match(notes.get(run.name, ""))]  # fmt: skip
+    begun = []
+    for run, state in states.items():
+        line = notes.get(run.name, "")
+        if state != COMPLETE and (step := STEP.match(line)):
+            left = re.search(r"[\d:]+ left$", line) if state == "running" else None
+            begun.append(f"{run.name} {step[0]}{f', {left[0]}' if left else ''}")
     rest = [f"{number} {state}" for state, number in counts.items()]
     return f"{name:<9} {bar} " + " · ".join([f"{complete}/{count} complete", *rest, *begun])
 

@@ -14,7 +14,6 @@ import torch
 from gcnlab import files
 from gcnlab.errors import UserError
 from gcnlab.experiments.config import PreTraining, Run, Training
-from gcnlab.experiments.config import Run
 from gcnlab.experiments.execute import execute
 from gcnlab.experiments.queue import RunQueue
 from gcnlab.experiments.resources import chain, check_ready, without_backend

@@ -156,7 +156,14 @@ class Store:
 
     def lock(self, run: Run) -> AbstractContextManager[None]:
         """Keep other processes from ``run``."""
-        return files.lock(self.checkpoint(run).with_suffix(".lock"))
+        return files.lock(self._lock_file(run))
+
+    def is_running(self, run: Run) -> bool:
+        """Whether a process is at ``run``, on any machine that shares the folder and its locks."""
+        return self.key(run) is not None and files.is_locked(self._lock_file(run))
+
+    def _lock_file(self, run: Run) -> Path:
+        return self.checkpoint(run).with_suffix(".lock")
 
 
 def key_of(run: Run, identity: dict[str, Any]) -> str:

@@ -9,10 +9,12 @@ from gcnlab import files, paper
 from gcnlab.analysis import claims, costs, power
 from gcnlab.analysis.claims import Verdict
 from gcnlab.analysis.rules import rule_for
-from gcnlab.analysis.selection import metric
+from gcnlab.analysis.selection import metric, run_of
 from gcnlab.analysis.statistics import Effect
-from gcnlab.analysis.tables import SPECS, TableSpec
+from gcnlab.analysis.tables import SPECS, TableSpec, table_configs
+from gcnlab.experiments.profiles import Profile
 from gcnlab.experiments.records import Record
+from gcnlab.experiments.resources import chain
 from gcnlab.experiments.variants import BACKBONES
 from gcnlab.report.readme import markdown
 
@@ -41,6 +43,21 @@ def write_tables(session: "Session", verdicts: list[Verdict], folder: Path) -> N
             texts[f"table{number}.md"] = f"{heading}\n\n{markdown(test_server(spec))}"
     for name, text in texts.items():
         files.write(text, folder / name)
+
+
+def hours(profile: Profile, records: list[Record]) -> dict[str, float]:
+    """Table → hours of its runs, and of those that they start from, not counted with an earlier
+    table; ``other`` for the rest.
+
+    A run computes on one thread or one GPU: these are core-hours or card-hours.
+    """
+    seconds = {run_of(record): record["environment"]["seconds"] for record in records}
+    seeds, taken = sorted({run.seed for run in seconds}), {}
+    for name in SPECS:
+        links = {link for run in table_configs([name], profile, seeds) for link in chain(run)}
+        taken[f"Table {name}"] = sum(seconds.pop(run, 0) for run in links)
+    taken["other"] = sum(seconds.values())
+    return {name: total / 3600 for name, total in taken.items() if total}
 
 
 def record_links(verdicts: list[Verdict], records: list[Record]) -> str:

@@ -69,6 +69,7 @@ def write(session: "Session") -> Path:
         rules=of_frame(power.table().set_index("claim")),
         assumptions=paper.assumptions(),
         runs=_runs(session, known),
+        hours=exports.hours(session.profile, session.records),
         origin=_origin(session.records),
         version=__version__,
     )

@@ -95,7 +95,8 @@ class SyncedBatchNorm2d(nn.BatchNorm2d):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             return super().forward(x)
-        values, count = x.float(), x.numel() // x.shape[1] * part()[1]
+        values = x if x.dtype == torch.float64 else x.float()
+        count = x.numel() // x.shape[1] * part()[1]
         mean = _Summed.apply(values.sum((0, 2, 3))) / count
         values = values - mean[:, None, None]
         variance = _Summed.apply(values.square().sum((0, 2, 3))) / count
