@@ -10,7 +10,7 @@ from gcnlab.experiments import bench, resources
 
 def act(options: argparse.Namespace) -> None:
     resources.check_writable(options.out)
-    measured = bench.measure(options.side, options.rounds, say)
+    measured = bench.measure(log=say)
     path = options.out / "bench.json"
     files.write(json.dumps(measured, indent=1, ensure_ascii=False) + "\n", path)
     say(f"written: {path}")

@@ -87,14 +87,11 @@ def build_parser() -> argparse.ArgumentParser:
     add("predict", "pictures", nargs="+", type=Path, metavar="IMAGE")
     profiles = f"{', '.join(names.PROFILES)} (default quick)"
     add("run plan notebooks status report records", "--profile", profiles, default="quick")
-    folder("run notebooks status report records doctor", "--out", kept, default=LOCAL)
+    folder("run notebooks status report records doctor bench", "--out", kept, default=LOCAL)
     real = "folder of the real data"
     folder("run plan notebooks status report data submit doctor", "--data-root", real)
     number = {"type": _count, "metavar": "N"}
     add("run plan notebooks status", "--seeds", "seeds 0 … N-1 (default 1)", default=1, **number)
-    folder("bench", "--out", "where bench.json goes (default results/local)", default=LOCAL)
-    add("bench", "--side", "pixels of an image (default 512)", default=512, **number)
-    add("bench", "--rounds", "of which medians are shown (default 5)", default=5, **number)
     jobs = "runs at a time (default: one per GPU; on a CPU 2)"
     add("run notebooks", "--jobs", jobs, **number)
     add("plan", "--gpus", "cards at work at a time (default 1)", default=1, **number)
