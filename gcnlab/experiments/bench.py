@@ -2,8 +2,9 @@
 
 The plain versions are what one would write first: eager float32, the ordinary grouped
 deconvolution, one image decoded when it is needed, scipy's distances for every region and
-scikit-learn's confusion matrix, captum's occlusion. Both sides alternate in one process, and medians are compared,
-so that other work on the machine slows both. A package that is not installed leaves its part out.
+scikit-learn's confusion matrix, captum's occlusion. Both sides alternate in one process, and
+medians are compared, so that other work on the machine slows both. A package that is not installed
+leaves its part out.
 """
 
 import multiprocessing
