@@ -246,7 +246,7 @@ def test_a_batch_is_a_function_of_seed_and_step(spec):
     assert {len(images) for images, *_ in split.in_order(1)} == {1}
 
 
-@pytest.mark.parametrize("workers", [1, 3])
+@pytest.mark.parametrize("workers", [1, 2])
 def test_worker_processes_make_the_same_bytes_in_order(workers, monkeypatch):
     def stream(ahead):
         monkeypatch.setattr(split_module, "workers_that_pay", lambda _: ahead)
@@ -348,7 +348,8 @@ def test_nothing_is_read_before_the_first_access_and_checking_keeps_nothing(memo
     assert budget.reserved == 0, "what is dropped is free again"
 
 
-def test_all_splits_of_a_process_together_stay_below_the_limit(memory):
+def test_all_splits_of_a_process_together_stay_below_the_limit(memory, monkeypatch):
+    monkeypatch.setattr(split_module, "workers_that_pay", lambda _: 0)  # they decode unseen
     one = 4 * 64 * 64  # bytes of an image and its label
     budget = memory(50 * one)
     train, val = decoding(SPEC, "train"), decoding(SPEC, "val")
