@@ -9,7 +9,7 @@ from made import PHOTOS, SYNTHETIC, made
 
 from gcnlab import paper
 from gcnlab.analysis import costs, tables
-from gcnlab.analysis.repeats import surprises
+from gcnlab.analysis.repeats import DRAWN, drawn, second_run, surprises
 from gcnlab.analysis.tables import SPECS, compare, in_paper_form, score_text, table_configs
 from gcnlab.errors import UserError
 from gcnlab.experiments.profiles import PROFILES
@@ -221,3 +221,29 @@ def test_surprises_are_cells_outside_the_prediction_interval(own, differ, alone)
     assert surprises(frame) == (differ, alone)
     frame = compare("1", SYNTHETIC, {"study": records[0][:1], "local": records[0]})
     assert surprises(frame) == ([], 1), "one seed of the study tells no spread"
+
+
+def made_runs(variants, seeds, score):
+    configs = [variant.config(SYNTHETIC, seed) for variant in variants for seed in seeds]
+    return [made(run, score(run.k or 1, run.seed) / 100) for run in configs]
+
+
+def test_a_second_run_draws_cells_of_three_seeds_and_gives_them_a_new_one():
+    study = made_runs([GCN9, Variant("conv1x1")], range(3), lambda k, seed: 50 + seed)
+    study += made_runs([Variant("gcn", 5)], range(2), lambda k, seed: 50 + seed)
+    found = drawn(SYNTHETIC, study)
+    assert sorted(run.name for run in found) == ["conv1x1-s3", "gcn-k9-s3"]
+    runs = table_configs(["1", "2", "3"], SYNTHETIC, range(3))
+    study = [made(run, 0.5) for run in runs]
+    assert len({run.name for run in drawn(SYNTHETIC, study)}) == DRAWN < len(runs) / 3
+    with pytest.raises(UserError, match="no cell of profile synthetic has 3 seeds"):
+        drawn(SYNTHETIC, study[:2])
+
+
+def test_a_second_run_says_where_the_study_expected_it():
+    """As above, t(0.975, 2) = 4.303; scores 50, 51, 52: 46.0 … 56.0."""
+    study = made_runs([GCN9, Variant("gcn", 5)], range(3), lambda k, seed: 50 + seed)
+    again = made_runs([GCN9, Variant("gcn", 5)], [3], lambda k, seed: 46.5 + (k == 5) * 10)
+    frame = second_run(SYNTHETIC, study, again)
+    assert frame.loc["GCN 9"].tolist() == [3, "46.0 … 56.0", "46.5", "yes"]
+    assert frame.loc["GCN 5", ["second run", "inside"]].tolist() == ["56.5", "no"]

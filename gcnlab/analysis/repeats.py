@@ -1,9 +1,59 @@
-"""Where a user's run differs from the committed study by more than its seeds explain."""
+"""Where a second run differs from the committed study by more than its seeds explain."""
+
+from collections.abc import Sequence
+from random import Random
 
 import pandas as pd
 
 from gcnlab.analysis import statistics
-from gcnlab.analysis.tables import METRIC_NAMES
+from gcnlab.analysis.selection import by_variant, is_diverged, metric, seed_of
+from gcnlab.analysis.tables import METRIC_NAMES, all_variants
+from gcnlab.errors import UserError
+from gcnlab.experiments.config import Run
+from gcnlab.experiments.profiles import Profile
+from gcnlab.experiments.records import Record
+from gcnlab.experiments.variants import Variant
+
+DRAWN = 10
+
+
+def drawn(profile: Profile, study: Sequence[Record]) -> list[Run]:
+    """Ten cells of ``study`` with three seeds or more, drawn at random, each with a new seed.
+
+    ``UserError`` if the study has no such cell.
+    """
+    least = statistics.LEAST_SEEDS
+    cells = sorted((v for v, s in _scores(profile, study).items() if len(s) >= least), key=str)
+    if not cells:
+        raise UserError(f"no cell of profile {profile.name} has {least} seeds in the study yet")
+    chosen = Random(0).sample(cells, min(DRAWN, len(cells)))
+    seed = 1 + max(map(seed_of, study))
+    return [variant.config(profile, seed) for variant in chosen]
+
+
+def second_run(
+    profile: Profile, study: Sequence[Record], repeated: Sequence[Record]
+) -> pd.DataFrame:
+    """Cells of ``repeated`` beside the study: mIoU expected with 95 % from its seeds, and found."""
+    rows, before = [], _scores(profile, study)
+    for variant, scores in _scores(profile, repeated).items():
+        low, high = statistics.prediction_interval(before[variant], len(scores))
+        score, expected = sum(scores) / len(scores), f"{low:.1f} … {high:.1f}"
+        inside = "yes" if low <= score <= high else "no"
+        rows.append((variant.title, len(before[variant]), expected, f"{score:.1f}", inside))
+    columns = ["cell", "seeds in the study", "expected mIoU", "second run", "inside"]
+    return pd.DataFrame(rows, columns=columns).set_index("cell")
+
+
+def _scores(profile: Profile, records: Sequence[Record]) -> dict[Variant, list[float]]:
+    """mIoU of the seeds of every segmenter; one that diverged leaves its cell out."""
+    variants = {v.config(profile, 0): v for v in reversed(all_variants()) if v.head is not None}
+    groups = by_variant(profile, records, variants.values())  # of equal variants the first
+    return {
+        variant: [metric(record, "miou") for record in group]
+        for variant, group in groups.items()
+        if not any(map(is_diverged, group))
+    }
 
 
 def surprises(frame: pd.DataFrame) -> tuple[list[str], int]:

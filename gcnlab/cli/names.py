@@ -11,8 +11,8 @@ from gcnlab.errors import UserError
 PROFILES = ("smoke", "quick", "synthetic", "synthetic-wide", "photos", "paper")
 TABLES = ("1", "2", "3", "4", "5", "6", "7", "9")
 PRETRAINING, FIELDS, ABLATIONS, PILOT = "pretraining", "fields", "ablations", "pilot"
-OWN = "own"
-RUNNABLE = (*TABLES, PRETRAINING, FIELDS, ABLATIONS, PILOT, OWN)
+OWN, REPEAT = "own", "repeat"
+RUNNABLE = (*TABLES, PRETRAINING, FIELDS, ABLATIONS, PILOT, OWN, REPEAT)
 
 
 def check(kind: str, name: str, known: Iterable[str]) -> None:

@@ -33,7 +33,8 @@ TABLES_HELP = (
     f"{names.FIELDS} (Table 1 and its receptive fields, on more objects than notebook 8); "
     f"{names.ABLATIONS} (of the trivial convolution, notebook 9); {names.PILOT} (is the schedule "
     f"long enough? on held-out training images); {names.OWN} (claims that you added, "
-    "docs/extending.md); none means all tables"
+    f"docs/extending.md); {names.REPEAT} (ten cells of the committed study with a new seed: "
+    "do they land where it expects them?); none means all tables"
 )
 CLUSTER_HELP = (
     "one cluster job per run, through submitit: cluster=slurm (default) or cluster=local, and its "

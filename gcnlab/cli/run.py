@@ -6,9 +6,9 @@ from contextlib import ExitStack, redirect_stdout
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from gcnlab.analysis import dense_kernel, rules
+from gcnlab.analysis import dense_kernel, repeats, rules
 from gcnlab.cli.ending import DONE, FAILED, tell
-from gcnlab.cli.names import ABLATIONS, FIELDS, OWN, PILOT, PRETRAINING, TABLES
+from gcnlab.cli.names import ABLATIONS, FIELDS, OWN, PILOT, PRETRAINING, REPEAT, TABLES
 from gcnlab.cli.progress import Progress
 from gcnlab.cli.showing import open_session, say, tables_text
 from gcnlab.errors import UserError
@@ -48,6 +48,9 @@ def _act(options: argparse.Namespace) -> int:
         say(dense_kernel.findings(session.profile, session.ablations()).to_string())
     if OWN in names:
         say(session.verdicts(*(rule.claim for rule in rules.OWN)).to_string())
+    if REPEAT in names:
+        again = [record for run in runs if (record := store.record(run))]
+        say(repeats.second_run(session.profile, session.study_records, again).to_string())
     if PILOT in names:
         say(pilot.report(session.profile, store))
     complete, folder = sum(map(store.is_complete, runs)), session.out / session.profile.name
@@ -69,7 +72,7 @@ def _dry_run(options: argparse.Namespace) -> int:
 
 def configs(names: list[str], session: Session) -> list[Run]:
     """The runs of tables, ablations and the pilot; ``UserError`` if a profile has no pilot."""
-    others = (ABLATIONS, OWN, PILOT)
+    others = (ABLATIONS, OWN, PILOT, REPEAT)
     runs = session.configs(["1" if n == FIELDS else n for n in names if n not in others])
     if ABLATIONS in names:
         runs = [*runs, *session.ablation_configs()]
@@ -77,6 +80,8 @@ def configs(names: list[str], session: Session) -> list[Run]:
         if not rules.OWN:
             raise UserError("no claim besides the paper's is registered: see docs/extending.md")
         runs = [*runs, *session.own_configs()]
+    if REPEAT in names:
+        runs = [*runs, *repeats.drawn(session.profile, session.study_records)]
     if PILOT in names:
         name, known = session.profile.name, ", ".join(pilot.STEPS)
         if name not in pilot.STEPS:
