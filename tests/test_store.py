@@ -78,6 +78,13 @@ def test_the_key_follows_the_bytes_of_data_and_starting_weights(layout, tmp_path
         weights_file(missing, roots["a"])
 
 
+def test_published_weights_are_named_by_their_file_which_ends_with_its_digest(tmp_path):
+    resnet = replace(ALONE, backbone="resnet50", start="IMAGENET1K_V1")
+    assert Store(tmp_path).start_digest(resnet) == "resnet50-0676ba61"
+    latest, second = (replace(resnet, start=name) for name in ("DEFAULT", "IMAGENET1K_V2"))
+    assert Store(tmp_path).start_digest(latest) == Store(tmp_path).start_digest(second)
+
+
 def test_a_run_is_named_by_the_weights_that_it_starts_from_not_by_their_config(smoke, tmp_path):
     out = shutil.copytree(smoke.out, tmp_path / "out")
     run, before = smoke.runs[0], smoke.runs[0].start

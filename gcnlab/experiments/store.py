@@ -26,6 +26,7 @@ from gcnlab.experiments.config import (
 )
 from gcnlab.experiments.environment import arithmetic
 from gcnlab.experiments.records import Record
+from gcnlab.models.weights import published_name
 from gcnlab.training import TRAINING_VERSION
 
 # Raise it when a change of inference or metrics gives other scores for the same weights. Runs are
@@ -67,7 +68,7 @@ class Store:
         there."""
         if isinstance(run.start, str):
             path = weights_file(run, self.data_root)
-            return f"torchvision {run.backbone} {run.start}" if path is None else _file_digest(path)
+            return published_name(run.start, run.backbone) if path is None else _file_digest(path)
         if run.start is None:
             return None
         record = self.record(run.start)

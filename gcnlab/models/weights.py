@@ -24,16 +24,28 @@ def read_weights(weights: str | Path, backbone: str) -> tuple[dict[str, Tensor],
     if path.suffix in (".npz", ".pt", ".pth"):
         state = _read_file(path)
         return from_caffe(state, str(path)) if is_caffe(state) else state, str(path)
+    entry = _entry(str(weights), backbone)
     try:
-        entry = torchvision.models.get_model_weights(backbone)[str(weights)]
-    except (KeyError, ValueError):
-        raise ValueError(f"torchvision has no weights {str(weights)!r} for {backbone!r}") from None
-    try:
-        return entry.get_state_dict(), str(weights)
+        return entry.get_state_dict(check_hash=True), str(weights)
     except URLError as error:
         problem = f"{entry.url} cannot be downloaded ({error.reason})"
         remedy = f"put that file into {Path(torch.hub.get_dir()) / 'checkpoints'}"
         raise ValueError(f"{problem}: {remedy}") from None
+
+
+def published_name(weights: str, backbone: str) -> str:
+    """The name of torchvision's file, which ends with the first digits of its SHA-256.
+
+    ``ValueError`` if torchvision has no such weights.
+    """
+    return Path(_entry(weights, backbone).url).stem
+
+
+def _entry(weights: str, backbone: str) -> torchvision.models.WeightsEnum:
+    try:
+        return torchvision.models.get_model_weights(backbone)[weights]
+    except (KeyError, ValueError):
+        raise ValueError(f"torchvision has no weights {weights!r} for {backbone!r}") from None
 
 
 def _read_file(path: Path) -> dict[str, Tensor]:
