@@ -1,4 +1,4 @@
-"""The one exception for input that the user can mend."""
+"""The exceptions for input that the user can mend."""
 
 
 class UserError(Exception):
@@ -6,3 +6,7 @@ class UserError(Exception):
 
     The command line prints the message without a traceback and exits with code 2.
     """
+
+
+class NoSuchModel(UserError, ValueError):
+    """Numbers and names, of a rule or a config, that describe no model."""

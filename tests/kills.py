@@ -10,6 +10,7 @@ import multiprocessing
 import os
 import pty
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,12 +20,14 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+from gcnlab.analysis.tables import table_configs
 from gcnlab.cli import main
 from gcnlab.data import DataSpec
 from gcnlab.data.synthetic import voc
+from gcnlab.evaluation.crf import Crf, Pairwise
 from gcnlab.evaluation.inference import TestTime
-from gcnlab.experiments import scheduler
-from gcnlab.experiments.config import Evaluation
+from gcnlab.experiments import receptive_fields, scheduler
+from gcnlab.experiments.config import CrfEvaluation, Evaluation
 from gcnlab.experiments.profiles import get
 from gcnlab.experiments.store import Store
 from gcnlab.training import Schedule
@@ -32,6 +35,7 @@ from gcnlab.training import Schedule
 ROOT = Path(__file__).resolve().parents[1]
 LEFT_OVER = ("*.part", "*.tmp", ".writing-*", "checkpoints/*.pt")
 IMPORTED_ONCE = ["gcnlab.cli.report", "gcnlab.report.page", "gcnlab.experiments.submission"]
+EVERY = -1  # instead of the number of a write
 PATIENCE = 5  # seconds until everything that a killed program has started is gone
 
 
@@ -62,8 +66,9 @@ _RUN = replace(
 
 
 def study(folder, layout):
-    """A training and its evaluation: weights, checkpoints, probabilities and records."""
-    runs = [Evaluation(_RUN, TestTime())]
+    """A training, its evaluation, a CRF on that: weights, checkpoints, probabilities, records."""
+    crf = Crf("exact", (Pairwise(), Pairwise(smooth_weight=0)), iterations=1)
+    runs = [CrfEvaluation(Evaluation(_RUN, TestTime()), crf)]
     assert scheduler.run_all(runs, Store(folder, layout), log=lambda _: None) == []
 
 
@@ -71,6 +76,12 @@ def drawing(folder):
     """A small synthetic data set."""
     os.environ["GCNLAB_CACHE"] = str(folder)
     voc.root(voc.Sizes(1, 1, 1, 1, 1))
+
+
+def fields(folder):
+    """The receptive fields of the first model of Table 1, which was trained in ``folder``."""
+    run = table_configs(["1"], get("smoke"), [0])[0]
+    receptive_fields.measure(run, Store(folder), 1, log=lambda _: None)
 
 
 def report(folder):
@@ -95,7 +106,8 @@ def _path_written(event, arguments):
 def _attempt(work, folder, fatal, log):
     """``work(folder)``, killed at write ``fatal`` below ``folder``; each one is logged before.
 
-    A file that is being opened to be written is torn when its process is killed.
+    A file that is being opened to be written is torn when its process is killed. With ``EVERY`` it
+    is not killed: what a kill at write n would leave is copied to ``state(folder, n)``.
     """
     count, counting = 0, True
 
@@ -107,14 +119,21 @@ def _attempt(work, folder, fatal, log):
         counting, count = False, count + 1  # what follows is no write of the work
         with open(log, "a") as file:
             file.write(f"{event} {Path(path).relative_to(folder)}\n")
-        if count == fatal:
+        if fatal in (count, EVERY):
+            left = shutil.copytree(folder, state(folder, count)) if fatal == EVERY else folder
             if event == "open" and not os.path.isdir(path):
-                Path(path).write_bytes(b'{"torn": [1, ')
-            os.kill(os.getpid(), signal.SIGKILL)
+                (left / Path(path).relative_to(folder)).write_bytes(b'{"torn": [1, ')
+            if fatal != EVERY:
+                os.kill(os.getpid(), signal.SIGKILL)
         counting = True
 
     sys.addaudithook(hook)
     work(folder)
+
+
+def state(folder, number):
+    """Where ``attempt(…, EVERY)`` keeps what a kill at write ``number`` would leave."""
+    return folder.with_name(f"{folder.name}-{number}")
 
 
 def attempt(work, folder, fatal=0):

@@ -247,7 +247,7 @@ OPTIONS = [
     ("predict pics/a.png --run x --runs pics/a.png --out new", "is a file: name a folder"),
     ("data check voc --data-root pics/a.png", "is a file: name a folder"),
     (f"run --out {'x' * 300}", "File name too long): name another folder"),
-    ("run --out 'a\0b'", "null byte"),
+    ("run --out 'a\0b'", "embedded null"),
     ("run 5 --profile smoke --out pics/a.png/below", "Not a directory"),
     ("run 1 --profile smoke --out /proc/gcnlab", "/proc/gcnlab cannot be written"),
     ("predict pics/a.png --run gcn-k15-s0 --runs out --out /proc/gcnlab", "cannot be written"),

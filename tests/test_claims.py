@@ -56,7 +56,7 @@ def test_the_papers_own_numbers_support_its_claims(claim):
     assert effect.mean == pytest.approx(effect.published, abs=0.5) and effect.keys != ()
 
 
-EXAMPLE = OwnRule(101, Better(((Variant("gcn", 7), BASE),)), 3, text="GCN 7 beats 1×1.")
+EXAMPLE = OwnRule(999, Better(((Variant("gcn", 7), BASE),)), 3, text="GCN 7 beats 1×1.")
 
 
 @pytest.mark.parametrize("rule", [*OWN, EXAMPLE], ids=lambda rule: str(rule.claim))
@@ -68,8 +68,22 @@ def test_a_claim_beyond_the_papers_is_decided_by_its_rule(rule, monkeypatch):
     assert (verdict.verdict, verdict.claim) == (NOT_RUN, rule.text)
     scores = {variant: 60 + 3 * i for i, (variant, _) in enumerate(reversed(rule.test.needs()))}
     (verdict,) = claims.judge(SYNTHETIC, study(scores, range(rule.planned_n)), (), rule.claim)
-    assert verdict.verdict in claims.DECIDED and verdict.n == rule.planned_n
+    assert verdict.verdict in claims.DECIDED and verdict.n == rule.planned_n, verdict.statement
+    assert "what it says" in claims.verdict_frame([verdict])
     assert rule.claim not in {verdict.id for verdict in claims.judge(SYNTHETIC, [])}
+
+
+def test_a_claim_beyond_the_papers_takes_no_claims_number(monkeypatch):
+    monkeypatch.setattr("gcnlab.analysis.rules.OWN", [EXAMPLE])
+    for taken in (2, EXAMPLE.claim):
+        with pytest.raises(ValueError, match="no other claim's"):
+            OwnRule(taken, EXAMPLE.test, 3, text="Another.")
+
+
+def test_a_score_that_no_record_has_is_named_with_those_that_are_there():
+    scores = RecordedScores(SYNTHETIC, study(GAIN))
+    with pytest.raises(NotRun, match="GCN 15 has no score 'mIoU', only boundary_accuracy.* miou"):
+        Better(((GCN, BASE),), metric="mIoU").judge(scores)
 
 
 CASES = [

@@ -16,7 +16,8 @@ from types import ModuleType
 import pytest
 
 from gcnlab import files, paper
-from gcnlab.analysis import power, tables
+from gcnlab.analysis import power, rules, tables
+from gcnlab.analysis.comparisons import Better
 from gcnlab.cli import names
 from gcnlab.cli.parser import COMMANDS
 from gcnlab.cli.progress import Progress, duration, score
@@ -66,7 +67,7 @@ def test_help_and_typos_import_nothing_heavy(words):
         "import sys\nfrom gcnlab.cli import main\ntry:\n    main(sys.argv[1:])\nfinally:\n"
         "    print('heavy:', *{'torch', 'numpy', 'pandas', 'scipy', 'PIL'} & set(sys.modules))\n"
     )
-    out, _ = program("-c", code, *words.split()).communicate(timeout=60)
+    out, _ = program("-c", code, *words.split()).communicate(timeout=300)
     assert out.splitlines()[-1].split() == ["heavy:"]
 
 
@@ -128,7 +129,7 @@ def test_a_run_that_is_ended_leaves_no_process(tmp_path):
     running.stdout.readline()  # at work
     time.sleep(1)
     running.terminate()
-    _, err = running.communicate(timeout=60)
+    _, err = running.communicate(timeout=300)
     assert running.returncode == 130 and "ended by SIGTERM" in err and "Traceback" not in err
     with pytest.raises(ProcessLookupError):
         for _ in range(25):
@@ -141,7 +142,7 @@ def test_a_run_that_is_ended_leaves_no_process(tmp_path):
 def test_a_closed_pipe_is_no_success_of_a_command_that_works(command, code, smoke):
     running = program("-m", "gcnlab", *command.split(), *SMOKE, "--out", smoke.out)
     running.stdout.close()
-    assert running.wait(timeout=60) == code
+    assert running.wait(timeout=300) == code
     assert ("nobody reads its output" in running.stderr.read()) == bool(code)
 
 
@@ -387,11 +388,24 @@ def test_params_are_the_published_counts(call):
 def test_rules_are_printed_with_their_power(call):
     code, text, _ = call("rules")
     listed = json.loads(call("rules", "--json")[1])
-    assert code == 0 and [row["claim"] for row in listed] == [c["id"] for c in paper.claims()]
+    numbers = [*(claim["id"] for claim in paper.claims()), *(rule.claim for rule in rules.OWN)]
+    assert code == 0 and [row["claim"] for row in listed] == numbers
     for claim in paper.claims():
         assert f"claim {claim['id']}: {claim['claim'][:40]}" in text
     for name in ("rule", "planned n", "power"):
         assert text.count(f"\n  {name}: ") == len(listed)
+
+
+@pytest.mark.parametrize("command", ["run", "plan"])
+def test_a_claim_on_a_head_that_is_not_there_is_one_line(command, call, tmp_path, monkeypatch):
+    test = Better(((Variant("strip", 7), Variant("gcn", 7)),))
+    monkeypatch.setattr(rules, "OWN", [rules.OwnRule(999, test, 3, text="Strips do.")])
+    monkeypatch.setattr("gcnlab.cli.rules.OWN", rules.OWN)
+    assert "\nclaim 999: Strips do.\n" in call("rules")[1]
+    where = ("--out", tmp_path / "out") if command == "run" else ()
+    code, _, err = call(command, "own", *SMOKE, *where)
+    assert code == 2 and len(err.splitlines()) == 1
+    assert "unknown head 'strip'; choose one of conv1x1, gcn" in err
 
 
 def test_a_simulation_is_kept_in_a_checkout_and_printed_elsewhere(call, tmp_path, monkeypatch):

@@ -13,7 +13,22 @@ import sys
 import time
 
 import pytest
-from kills import Program, attempt, begin, drawing, finish, left_over, report, study, tree
+from kills import (
+    EVERY,
+    Program,
+    attempt,
+    begin,
+    drawing,
+    fields,
+    finish,
+    left_over,
+    report,
+    state,
+    study,
+    tree,
+)
+
+from gcnlab.cli.names import TABLES
 
 MANY = 25  # kills from which on every write, and beyond which every table takes part
 pytestmark = [
@@ -49,27 +64,52 @@ def test_a_run_that_is_killed_at_any_write_ends_the_same(kills, layout, tmp_path
         assert (tree(folder), left_over(folder)) == (expected, []), writes[number - 1]
 
 
-@pytest.mark.parametrize(("work", "shown"), [
-    (drawing, r"(?!\.writing-|.*\.lock)"), (report, r"smoke/(?!.*\.part$)"),
-])  # fmt: skip
-def test_data_and_report_are_whole_or_not_there(work, shown, kills, smoke, tmp_path):
+def test_drawn_data_are_whole_or_not_there(tmp_path):
     """Killed over and over in one folder, which an attempt that is left in peace completes."""
     whole, folder = tmp_path / "whole", tmp_path / "killed"
-    for copy in (whole, folder):
-        copy.mkdir()
-        if work is report:
-            shutil.copytree(smoke.out / "smoke" / "runs", copy / "smoke" / "runs")
-    writes, _ = attempt(work, whole)
+    whole.mkdir(), folder.mkdir()
+    writes, _ = attempt(drawing, whole)
     expected = tree(whole)
-    numbers = list(range(1, len(writes) + 1))
-    if work is report and kills < MANY:  # it draws figures, which takes seconds
-        numbers = numbers[:: len(numbers) // 4]
-    for number in numbers:
-        assert attempt(work, folder, number)[1]
-        present = {path: text for path, text in tree(folder).items() if re.match(shown, path)}
-        assert present.items() <= expected.items(), writes[number - 1]
-    assert not attempt(work, folder)[1]
+    for number, write in enumerate(writes, 1):
+        assert attempt(drawing, folder, number)[1]
+        present = {p: text for p, text in tree(folder).items() if not p.startswith(".writing-")}
+        assert present.items() <= expected.items(), write
+    assert not attempt(drawing, folder)[1]
     assert (tree(folder), left_over(folder)) == (expected, [])
+
+
+@pytest.fixture(scope="module")
+def trained(kills, smoke, tmp_path_factory):
+    """The folder of a smoke study: Table 5, or from ``MANY`` kills on everything."""
+    folder = tmp_path_factory.mktemp("trained")
+    if kills < MANY:
+        return smoke.out
+    assert finish(folder, "run", *TABLES, "fields", "ablations") == 0
+    return folder / "out"
+
+
+@pytest.mark.parametrize("work", [fields, report])
+def test_what_is_made_of_records_is_whole_or_not_there(work, kills, trained, tmp_path):
+    """It takes long, so each write's kill is a copy of its folder, and some copies go on.
+
+    In one more folder is what all kills have left.
+    """
+    whole, every = tmp_path / "whole", tmp_path / "every"
+    shutil.copytree(trained, whole)
+    if work is fields:
+        shutil.rmtree(whole / "smoke" / "fields", ignore_errors=True)
+    writes, _ = attempt(work, whole, EVERY)
+    expected, numbers = tree(whole), range(1, len(writes) + 1)
+    for number in numbers:
+        left = tree(state(whole, number))
+        shown = {path: text for path, text in left.items() if not path.endswith(".part")}
+        assert shown.items() <= expected.items(), writes[number - 1]
+        shutil.copytree(state(whole, number), every, dirs_exist_ok=True)
+    assert len(left_over(every)) == sum(w.startswith("open ") for w in set(writes)) > 0
+    tried = numbers[:: -(-len(numbers) // (kills if kills >= MANY else 2))]
+    for folder in (every, *(state(whole, number) for number in tried)):
+        assert not attempt(work, folder)[1]
+        assert (tree(folder), left_over(folder)) == (expected, []), folder
 
 
 # --- at any moment -------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ from gcnlab.experiments.profiles import Profile
 from gcnlab.experiments.records import Record
 
 DECIDED = (SUPPORTED, CONTRADICTED, INCONCLUSIVE)
-NOT_CONVERGED = " (not converged)"
+NOT_CONVERGED, NOT_THE_PAPERS = " (not converged)", "not in the paper"
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def judge(
     """
     scores = RecordedScores(profile, records, fields, own_variants())
     claims = {claim["id"]: claim for claim in paper.claims()}
-    claims |= {rule.claim: {"claim": rule.text, "source": "not in the paper"} for rule in OWN}
+    claims |= {rule.claim: {"claim": rule.text, "source": NOT_THE_PAPERS} for rule in OWN}
     return [
         _verdict(rule, claims[rule.claim], scores, profile, records)
         for rule in ((*RULES, *OWN) if ids else RULES)
@@ -112,12 +112,13 @@ def effects(
 
 
 def verdict_frame(verdicts: Sequence[Verdict]) -> pd.DataFrame:
-    """Verdicts for reading: claim, what the paper says, verdict, statement, n, what was
+    """Verdicts for reading: claim, what it or the paper says, verdict, statement, n, what was
     detectable."""
+    own = any(v.source == NOT_THE_PAPERS for v in verdicts)
     rows = [
         {
             "claim": v.id,
-            "the paper says": v.claim,
+            "what it says" if own else "the paper says": v.claim,
             "verdict": v.verdict + NOT_CONVERGED * (v.verdict in DECIDED and not v.converged),
             "statement": v.statement,
             "n": v.n,

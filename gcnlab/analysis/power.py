@@ -111,11 +111,11 @@ def registered() -> dict[str, Any]:
     return json.loads(text)
 
 
-def table() -> pd.DataFrame:
-    """All rules for reading: claim, test, planned n, power and false alarms, when registered."""
+def table(rules: Sequence[Rule] = RULES) -> pd.DataFrame:
+    """Rules for reading: claim, test, planned n, power and false alarms, when registered."""
     simulated = registered()["claims"]
     rows = []
-    for rule in RULES:
+    for rule in rules:
         result = simulated.get(str(rule.claim)) or {}
         shares = [result.get("power"), result.get("false alarms")]
         rows.append(

@@ -133,6 +133,10 @@ class OwnRule(Rule):
 
     text: str = ""
 
+    def __post_init__(self):
+        if self.claim <= 100 or self.claim in {rule.claim for rule in OWN}:
+            raise ValueError(f"claim {self.claim}: the number is above 100, and no other claim's")
+
 
 OWN: list[OwnRule] = []  # each added by a file of its own (docs/extending.md); not in the digest
 

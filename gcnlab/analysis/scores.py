@@ -48,10 +48,10 @@ class Scores:
         """One score per seed that did not diverge; :class:`NotRun` if there is none."""
         scores = self._values.get((variant, name))
         if not scores:
-            raise self._missing(variant)
+            raise self._missing(variant, name)
         return scores
 
-    def _missing(self, variant: Variant) -> NotRun:
+    def _missing(self, variant: Variant, name: str) -> NotRun:
         return NotRun(f"{describe(variant)} was not run")
 
     def difference(self, better: Variant, worse: Variant, name: str = "miou") -> np.ndarray:
@@ -115,10 +115,13 @@ class RecordedScores(Scores):
     def exists(self, variant: Variant) -> bool:
         return variant.config(self.profile, 0) is not None
 
-    def _missing(self, variant: Variant) -> NotRun:
+    def _missing(self, variant: Variant, name: str) -> NotRun:
+        known = sorted(n for (v, n), by_seed in self._values.items() if v == variant and by_seed)
+        if known:
+            return NotRun(f"{describe(variant)} has no score {name!r}, only {', '.join(known)}")
         if runs := self.diverged.get(variant):
             return AllDiverged(f"{describe(variant)} diverged in all of {runs} runs")
-        return super()._missing(variant)
+        return super()._missing(variant, name)
 
     def error_metric(self, name: str) -> str:
         """Few classes make hardly a top-5 error: there the top-1 error judges."""

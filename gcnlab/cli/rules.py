@@ -6,6 +6,7 @@ from textwrap import fill
 
 from gcnlab import files, paper
 from gcnlab.analysis import power
+from gcnlab.analysis.rules import OWN, RULES
 from gcnlab.experiments.records import COMMITTED
 
 
@@ -13,7 +14,8 @@ def act(options: argparse.Namespace) -> None:
     if options.simulate:
         return _simulate()
     sentences = {claim["id"]: claim["claim"] for claim in paper.claims()}
-    table = power.table()
+    sentences |= {rule.claim: rule.text for rule in OWN}
+    table = power.table((*RULES, *OWN))
     if options.json:
         return print(table.to_json(orient="records", indent=1, force_ascii=False))
     for row in table.astype(object).fillna("not simulated").to_dict("records"):

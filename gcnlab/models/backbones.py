@@ -2,6 +2,7 @@
 
 from functools import partial
 
+from gcnlab.errors import NoSuchModel
 from gcnlab.models.blocks import Backbone
 from gcnlab.models.resnet import RESNET50_GCN, ResNet, SqueezeNet
 from gcnlab.models.small_resnet import SmallResNet, bottleneck_gcn, small_gcn
@@ -29,7 +30,7 @@ for field, depths in BOTTLENECK_DEPTHS.items():
 
 
 def build_backbone(name: str) -> Backbone:
-    """Build the backbone ``name`` with random weights; ``ValueError`` names the known ones."""
+    """Build the backbone ``name`` with random weights; ``NoSuchModel`` names the known ones."""
     if name not in BACKBONES:
-        raise ValueError(f"unknown backbone {name!r}; choose one of {', '.join(BACKBONES)}")
+        raise NoSuchModel(f"unknown backbone {name!r}; choose one of {', '.join(BACKBONES)}")
     return BACKBONES[name]()

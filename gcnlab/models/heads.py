@@ -13,6 +13,8 @@ from math import sqrt
 import torch
 from torch import Tensor, nn
 
+from gcnlab.errors import NoSuchModel
+
 
 def _conv(
     in_channels: int, out_channels: int, kernel: tuple[int, int], last: bool = True
@@ -92,16 +94,16 @@ def zero_scores(head: nn.Module) -> None:
 
 
 def _check(name: str, k: int | None, m: int | None) -> None:
-    """Raise ``ValueError`` unless ``name``, ``k`` and ``m`` describe one of the heads of Fig. 4."""
+    """Raise ``NoSuchModel`` unless ``name``, ``k`` and ``m`` describe a head of Fig. 4."""
     if name not in HEADS:
-        raise ValueError(f"unknown head {name!r}; choose one of {', '.join(HEADS)}")
+        raise NoSuchModel(f"unknown head {name!r}; choose one of {', '.join(HEADS)}")
     if name == "conv1x1":
         if k not in (None, 1):
-            raise ValueError(f"head 'conv1x1' has k = 1, not {k}")
+            raise NoSuchModel(f"head 'conv1x1' has k = 1, not {k}")
     elif k is None or k < 3 or k % 2 == 0:
-        raise ValueError(f"head {name!r} needs an odd k ≥ 3 (the paper has no other), not {k}")
+        raise NoSuchModel(f"head {name!r} needs an odd k ≥ 3 (the paper has no other), not {k}")
     if m is not None and (name != "stack" or m < 1):
-        raise ValueError(f"m is the inner width of 'stack', at least 1; got m = {m} for {name!r}")
+        raise NoSuchModel(f"m is the inner width of 'stack', at least 1; got m = {m} for {name!r}")
 
 
 def build_head(
@@ -117,7 +119,7 @@ def build_head(
         m: channels between the convolutions of ``stack``; default ``in_channels`` (Table 4: 2048).
 
     Raises:
-        ValueError: unknown name, even or missing ``k``, or ``m`` for a head that has none.
+        NoSuchModel: unknown name, even or missing ``k``, or ``m`` for a head that has none.
     """
     _check(name, k, m)
     return HEADS[name](in_channels, num_classes, k, m)
