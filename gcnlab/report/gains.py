@@ -157,5 +157,8 @@ def _as_rows(gains: pd.DataFrame, marks: dict[str, dict]) -> Figure:
     axes[0].set_yticks(range(len(names)), [style.wrapped(name, 24) for name in names])
     axes[0].set_ylim(len(names) - 0.4, -0.6)
     axes[0].set_xmargin(0.2)
+    low, high = axes[0].get_xlim()
+    if (lowest := gains[["mean", "low"]].min().min()) < 0:  # with room for its number
+        axes[0].set_xlim(min(low, lowest - 0.08 * len(groups) * (high - low)), high)
     figure.supxlabel("difference (points)", size=9.5)
     return figure
