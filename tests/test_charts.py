@@ -158,8 +158,8 @@ def test_other_charts_are_readable(draw):
     ("2", "study", ["GCN 9 − trivial 9×9 convolution"]),
     ("4", "study", ["GCN 7 − stack, all inner", "GCN 7 − stack, 1/10 of the inner channels"]),
     ("5", "study", [f"GCN − Baseline, accuracy {part}" for part in ("near boundaries", "inside")]),
-    ("6", "study", ["Seg. Score (Baseline), mIoU", "Seg. Score (GCN + BR), mIoU"]),
-    ("7", "study", ["GCN + BR: + CRF"]),
+    ("6", "study", [f"ResNet-GCN − ResNet, mIoU of {of}" for of in ("Baseline", "GCN + BR")]),
+    ("7", "study", ["CRF added to GCN + BR"]),
 ])  # fmt: skip
 def test_titles_are_findings_from_the_numbers(name, coverage, told):
     title = of_table(name, coverage).title

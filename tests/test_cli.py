@@ -54,21 +54,34 @@ def program(*arguments, **options):
     )  # fmt: skip
 
 
+HEAVY = {"torch", "numpy", "pandas", "scipy", "PIL"}
+DRAWING = {"matplotlib", "seaborn", "IPython", "nbconvert", "papermill"}
+
+
 def test_the_names_are_those_of_the_other_rooms():
     assert tuple(profiles.PROFILES) == names.PROFILES
     assert tuple(tables.SPECS) == names.TABLES
     assert names.PRETRAINING == tables.PRETRAINING
 
 
-@pytest.mark.parametrize("words", ["--help", "--version", "rnu", "run --seeds x", "run -h"])
+@pytest.mark.parametrize(
+    "words", ["--help", "--version", "rnu", "run --seeds x", "run -h", "status -h"]
+)
 def test_help_and_typos_import_nothing_heavy(words):
     """Answered in a fraction of a second: torch alone takes seconds to import."""
     code = (
         "import sys\nfrom gcnlab.cli import main\ntry:\n    main(sys.argv[1:])\nfinally:\n"
-        "    print('heavy:', *{'torch', 'numpy', 'pandas', 'scipy', 'PIL'} & set(sys.modules))\n"
+        f"    print('heavy:', *{HEAVY | DRAWING} & set(sys.modules))\n"
     )
     out, _ = program("-c", code, *words.split()).communicate(timeout=300)
     assert out.splitlines()[-1].split() == ["heavy:"]
+
+
+def test_only_what_draws_imports_what_draws():
+    modules = ", ".join(f"gcnlab.cli.{name}" for name in ("status", "rules", "plan", "run", "data"))
+    code = f"import sys, {modules}\nprint(*{DRAWING} & set(sys.modules))"
+    out, err = program("-c", code).communicate(timeout=600)
+    assert out.split() == [], err
 
 
 def test_help_lists_every_command(call):
@@ -379,7 +392,7 @@ def test_params_are_the_published_counts(call):
     assert counts == [("ResNet50", 25557032), ("ResNet50-GCN", 22545780)]
     text = call("params")[1]
     assert (
-        re.search(r"gcn k=7 +608,286 +608K +156M", text)
+        re.search(r"GCN 7 +608,286 +608K +156M", text)
         and "25,557,032" in text
         and "25557032" not in text
     )

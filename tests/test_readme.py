@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 from types import SimpleNamespace
 
+import mistune
 import pandas as pd
 import pytest
 from made import PHOTOS, SYNTHETIC, study
@@ -18,6 +19,8 @@ from gcnlab.experiments import profiles
 from gcnlab.experiments.variants import Variant
 from gcnlab.report import readme, verdicts
 from gcnlab.report.agreement import agreement
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def verdict(number: int, word: str = SUPPORTED, effects: tuple = (), converged: bool = True):
@@ -43,6 +46,14 @@ def test_only_what_stands_between_marks_is_replaced(tmp_path):
     table = "<!-- t -->\n\n| x |\n| y |\n\n<!-- /t -->"
     assert path.read_text() == f"Gains <!-- a -->+5.5<!-- /a --> points.\n{table}\nEnd | .\n"
     assert not readme.update(path, {"a": "+5.5", "t": "| x |\n| y |"}), "nothing changes twice"
+
+
+@pytest.mark.parametrize("name", readme.GENERATED)
+def test_what_is_generated_is_read_as_markdown(name):
+    """A line that begins with a comment would be HTML to Markdown: a figure shown as its code."""
+    html = mistune.html((ROOT / name).read_text(encoding="utf-8"))
+    assert "![" not in html and "](" not in html
+    assert html.count("<img") == (2 if name == "README.md" else 0)
 
 
 @pytest.mark.parametrize(("text", "words"), [
@@ -151,9 +162,6 @@ def test_a_second_study_gets_its_column_its_lines_and_its_panel(monkeypatch):
     assert {"published (one run", "photographs"} <= {
         text for ax in chart.figure.axes for text in ax.get_title(loc="left").splitlines()[:1]
         for text in (text, text.split(" (")[0])}  # fmt: skip
-
-
-ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.mark.parametrize("name", readme.GENERATED)

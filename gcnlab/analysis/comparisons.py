@@ -192,8 +192,10 @@ class MoreIn:
         verdict = direction(more)
         if verdict == SUPPORTED and direction(alone) != SUPPORTED:
             verdict = INCONCLUSIVE
+        shares = [strong.mean(), weak.mean()]
         statement = f"{more.name} {text(more)}; " + "; ".join(
-            f"{name} {text(effect)}" for name, effect in zip(names, points, strict=True)
+            f"{name} {text(effect)} ({share:.0f} % of its error)"
+            for name, effect, share in zip(names, points, shares, strict=True)
         )
         points = [replace(e, name=n) for e, n in zip(points, names, strict=True)]
         return outcome(verdict, statement, [more, alone, *points], strong - weak)

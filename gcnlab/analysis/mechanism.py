@@ -93,7 +93,8 @@ class LargerField:
             values.append(list(beyond))
             base, gcn = sides.mean()
             parts.append(
-                f"{side[5:]} %: {base:.1f} → {gcn:.1f} px (×{gcn / base:.2f}), {text(effect)}"
+                f"{side[5:]} %: {base:.1f} → {gcn:.1f} px (×{gcn / base:.2f}), {text(effect)} "
+                f"beyond ×{self.factor}"
             )
         return outcome(combined(words), "; ".join(parts), effects, values[0])
 

@@ -110,7 +110,7 @@ def _pair_note(profile: Profile) -> str:
     data = profile.pair[0].start.data
     return (
         f"ResNet50 stands for {profile.pair_name}, ResNet50-GCN for its GCN form (Table 11); both "
-        f"are trained as classifiers by one recipe ({data.name}, {data.side} px, "
+        f"are trained as classifiers by one recipe (data set {data.name}, {data.side} px, "
         f"{len(data.class_names)} classes), then as segmenters like the other models."
     )
 
@@ -121,7 +121,7 @@ def _stages_note(protocol: str) -> Callable[[Profile], str]:
         if steps is None:
             return "This profile has no such staged training."
         stages = "; ".join(
-            f"{stage.name}: {stage.data.name}, "
+            f"{stage.name}: data set {stage.data.name}, "
             + (f"crops of {stage.data.crop}" if stage.data.crop else f"{stage.data.side}")
             + f" px, {stage.schedule.steps:,} steps"
             for stage in steps.stages
@@ -129,7 +129,7 @@ def _stages_note(protocol: str) -> Callable[[Profile], str]:
         scales = ", ".join(f"{scale:g}" for scale in steps.multi_scale.scales)
         return (
             f"Each stage is initialised from the one before. {stages}. GCN with k = {steps.k}. MS: "
-            f"scales {scales}, each also mirrored. CRF: {steps.crf.backend}, "
+            f"scales {scales}, each also mirrored. CRF: implementation {steps.crf.backend}, "
             f"{steps.crf.iterations} iterations, kernels chosen on training images."
         )
 

@@ -57,7 +57,9 @@ def agreement(columns: dict[str, dict[str, Effect]]) -> Chart:
         title = f"{title}, {seeds_text(effect.n for effect in column.values())}"
         _panel(ax, title, names, column, reach)
     axes[0].set_yticks(range(len(names)), [style.wrapped(name, 34) for name in names])
-    axes[0].set(ylim=(len(names) - 0.4, -0.6), xlim=(-1.05 * reach, 1.7 * reach))
+    lowest = min((effect.mean for effect in every), default=0)
+    left = 1.7 if lowest < -0.4 * reach else 1.05  # with room for the numbers
+    axes[0].set(ylim=(len(names) - 0.4, -0.6), xlim=(-left * reach, 1.7 * reach))
     figure.supxlabel("effect (points)", size=9.5)
     decided = [effect for effect in every if _clear(effect) and effect.published]
     title = (
@@ -89,4 +91,6 @@ def _panel(
             look = look | {"marker": ">" if at > 0 else "<"}
         ax.hlines(row, low, high, color=look["color"], linewidth=1.6)
         ax.plot(at, row, **{"markersize": 6} | look)
-        style.beside(ax, signed(effect.mean), (np.nanmax([at, high]), row), look["color"])
+        left = at < 0  # away from the line at zero
+        end = np.nanmin([at, low]) if left else np.nanmax([at, high])
+        style.beside(ax, signed(effect.mean), (end, row), look["color"], left=left)

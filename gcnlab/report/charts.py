@@ -72,9 +72,10 @@ def backbones(frame: pd.DataFrame, labels: Labels) -> Chart:
     errors = {f"top{n}_error": f"top-{n} error (lower is better)" for n in (1, 5)}
     pairs = []
     for (row, metric), group in frame.groupby(["row", "metric"], sort=False):
-        name = errors.get(metric) or f"{row}, mIoU"
+        name = errors.get(metric) or f"mIoU of {row.partition('(')[2].rstrip(')')}"
         resnet, gcn = group.to_dict("records")
-        pairs.append((name, "ResNet-GCN − ResNet", name, gcn, resnet))
+        both = "ResNet-GCN − ResNet"
+        pairs.append((f"{both}, {name}", both, name, gcn, resnet))
     what = "Difference between the GCN form of a ResNet and the ResNet, trained by one recipe."
     told = [label for label, *_ in pairs if "mIoU" in label]
     return gains.chart(frame, pairs, labels, what, *told)
@@ -86,7 +87,7 @@ def stages(frame: pd.DataFrame, labels: Labels) -> Chart:
     for column, group in frame[frame["metric"] == "miou"].groupby("column", sort=False):
         for before, after in pairwise(_rows(group)):
             step = f"+ {after['row'].removeprefix(before['row']).lstrip('-')}"
-            pairs.append((f"{column}: {step}", column, step, after, before))
+            pairs.append((f"{step[2:]} added to {column}", column, step, after, before))
     what = "Gain in mIoU of each step over the one before (MS: several scales, mirrored images)."
     return gains.chart(frame, pairs, labels, what)
 
@@ -113,6 +114,7 @@ def gain_over_distance(frame: pd.DataFrame, label: str, headline: float) -> Char
             told.append(f"{mark['label']}, {region}: {signed(nearest)} points")
         ax.set(title=f"{region} accuracy", xlabel="distance to the boundary (pixels)")
         ax.set_xticks(sorted(set(frame["distance"])))
+        ax.xaxis.set_major_formatter("{x:g}")
     axes[0].set_ylabel("gain (points)")
     style.legend_above(figure, axes[0])
     n = seeds_text(frame.groupby("model")["seed"].nunique())

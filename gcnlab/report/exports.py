@@ -1,7 +1,7 @@
 """A report's tables as files: CSV in long form, Markdown in the paper's form."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -115,11 +115,18 @@ def runs(records: list[Record]) -> pd.DataFrame:
 
 def complexity() -> pd.DataFrame:
     """Exact parameters and multiply-adds of the heads beside the published counts, for reading."""
-    frame = costs.complexity().set_index("variant").rename_axis("head")
+    frame = costs.complexity()
+    frame.index = pd.Index([_head(row) for row in frame.itertuples()], name="head")
     published = frame["published_k"].map("{:,.0f}K".format, na_action="ignore").fillna("")
     adds = (frame["multiply_adds"] / 1e6).map("{:,.0f}M".format)
     shown = {"parameters": frame["parameters"].map("{:,}".format), "published": published}
     return pd.DataFrame(shown | {"multiply-adds": adds})
+
+
+def _head(row: Any) -> str:
+    """A head as a reader calls it, with its kernel size."""
+    names = {"conv1x1": "1×1", "gcn": f"GCN {row.k}", "conv": f"dense {row.k}×{row.k}"}
+    return names.get(row.head, f"stack of 3×3, k = {row.k}, m = {row.m}")
 
 
 def architecture(session: "Session | None" = None) -> pd.DataFrame:

@@ -148,12 +148,17 @@ def _as_rows(gains: pd.DataFrame, marks: dict[str, dict]) -> Figure:
             ax.hlines(rows["at"], rows["low"], rows["high"], color=colour, linewidth=1.4)
             ax.scatter(*_each_seed(rows)[::-1], color=colour, **DOTS)
             for row in rows.to_dict("records"):
-                right = np.nanmax([row["mean"], row["high"], *row["values"]])
-                style.beside(ax, signed(row["mean"]), (right, row["at"]), colour)
+                left = row["mean"] < 0  # away from the line at zero
+                ends = [row["mean"], row["low"], row["high"], *row["values"]]
+                end = np.nanmin(ends) if left else np.nanmax(ends)
+                style.beside(ax, signed(row["mean"]), (end, row["at"]), colour, left=left)
         ax.set_title(style.wrapped(group, 34 if len(groups) < 3 else 20))
         ax.grid(axis="y", visible=False)
     axes[0].set_yticks(range(len(names)), [style.wrapped(name, 24) for name in names])
     axes[0].set_ylim(len(names) - 0.4, -0.6)
     axes[0].set_xmargin(0.2)
+    low, high = axes[0].get_xlim()
+    if (lowest := gains[["mean", "low"]].min().min()) < 0:  # with room for its number
+        axes[0].set_xlim(min(low, lowest - 0.08 * len(groups) * (high - low)), high)
     figure.supxlabel("difference (points)", size=9.5)
     return figure

@@ -5,9 +5,15 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator
 
+from gcnlab.experiments.measuring import CURVE_IMAGES
 from gcnlab.report import style
 from gcnlab.report.style import Chart, styled
 from gcnlab.report.words import seeds_text, signed
+
+SCORED = {
+    "miou": f"A point scores up to {CURVE_IMAGES} validation images; the tables score all.",
+    "loss": "A point is the mean loss of the steps since the point before.",
+}
 
 
 @styled
@@ -30,17 +36,20 @@ def learning_curves(frame: pd.DataFrame, label: str, score: str = "miou") -> Cha
     axes[0, 0].set_xlim(right=scored["step"].max() / 0.72)  # the rest is for the names
     for (ax, _), names in zip(panels, ends, strict=True):  # now that the limits are final
         style.name_ends(ax, names, at=0.72, apart=0.09)
-    for ax in axes.flat[len(families) :]:
+    for ax, above in zip(axes.flat[len(families) :], axes.flat[len(families) - 2 :], strict=False):
         ax.remove()
+        above.tick_params(labelbottom=True)
     figure.supxlabel("training step", size=9.5)
     figure.supylabel({"miou": "mIoU (%)", "loss": "training loss"}[score], size=9.5)
-    last = scored[scored["step"] == scored["step"].max()].groupby("title")[score].mean()
+    shown = {name for names in ends for _, name, _ in names}
+    last = scored[(scored["step"] == scored["step"].max()) & scored["title"].isin(shown)]
+    last = last.groupby("title")[score].mean()
     best = last.idxmax() if score == "miou" else last.idxmin()
     value = f"{last[best]:.1f} % mIoU" if score == "miou" else f"a loss of {last[best]:.3f}"
     n = seeds_text(scored.groupby("title")["seed"].nunique())
     caption = (
-        f"Mean over seeds on {label}, {n}; at most four kernel sizes of a family. The last point "
-        "counts; no other is selected. Levels of other data do not compare."
+        f"Mean over seeds on {label}, {n}; at most four kernel sizes of a family. {SCORED[score]} "
+        "The networks after the last step count; no other is selected."
     )
     if diverged.any():
         left_out = frame[diverged].groupby(["title", "seed"]).ngroups

@@ -215,6 +215,6 @@ def _origin(records: list[dict]) -> dict[str, str]:
     if frame.empty:
         return {}
     changed = frame["dirty"].map({True: " (with local changes)"}).fillna("")
-    frame = frame.assign(commit=frame["commit"].fillna("unknown") + changed)
+    frame = frame.assign(commit=frame["commit"].fillna("unknown").str[:12] + changed)
     names = ("device", "precision", "torch", "commit", "data")
     return {name: ", ".join(sorted(set(map(str, frame[name])))) for name in names}

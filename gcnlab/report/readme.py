@@ -51,8 +51,8 @@ def values() -> dict[str, str]:
 def update(path: Path, values: Mapping[str, str]) -> bool:
     """Generate the text between the marks of a file anew; returns whether it changed.
 
-    Values of several lines get lines of their own. ``UserError`` if the file has no marks, or one
-    that nothing generates.
+    What begins a line, or has several, gets lines of its own: Markdown takes a line that begins
+    with a comment for HTML. ``UserError`` if the file has no marks, or one that nothing generates.
     """
     text = path.read_text(encoding="utf-8")
     marks = [match[1] for match in _MARK.finditer(text)]
@@ -63,7 +63,9 @@ def update(path: Path, values: Mapping[str, str]) -> bool:
 
     def replaced(match: re.Match) -> str:
         name, value = match[1], values[match[1]].strip("\n")
-        inner = f"\n\n{value}\n\n" if "\n" in value else value
+        begins_line = text[: match.start()].rpartition("\n")[2] == ""
+        block = begins_line or "\n" in value
+        inner = f"\n\n{value}\n\n" if block else value
         return f"<!-- {name} -->{inner}<!-- /{name} -->"
 
     filled = _MARK.sub(replaced, text)

@@ -129,9 +129,12 @@ def zero_line(ax: Axes, vertical: bool = False) -> None:
     (ax.axvline if vertical else ax.axhline)(0, color=INK, linewidth=1)
 
 
-def beside(ax: Axes, text: str, point: tuple, colour: str, of: str = "data") -> None:
-    """Write ``text`` to the right of a point, in coordinates ``of`` the data or of the axes."""
-    offset = {"xytext": (6, 0), "textcoords": "offset points", "va": "center"}
+def beside(
+    ax: Axes, text: str, point: tuple, colour: str, of: str = "data", left: bool = False
+) -> None:
+    """Write ``text`` to the right or left of a point, in coordinates ``of`` the data or axes."""
+    side = {"xytext": (-6, 0), "ha": "right"} if left else {"xytext": (6, 0)}
+    offset = side | {"textcoords": "offset points", "va": "center"}
     ax.annotate(text, point, xycoords=of, color=colour, **offset)
 
 

@@ -143,6 +143,8 @@ def finding(judged: list[tuple[Setting, Verdict]], question: str) -> str:
         return question
     effects = [(one.kind, v.effects[0]) for one, v in judged if v.effects and v.effects[0].n]
     numbers = ", ".join(f"{effect_text(effect)} on {kind}" for kind, effect in effects)
+    if any(effect.unit != "points" for _, effect in effects):  # a claim of points needs no words
+        numbers = f"{short(judged[0][1].id)} {numbers}"
     told = ", ".join(f"{word} on {' and '.join(kinds)}" for word, kinds in words.items())
     told = (told if len(words) > 1 else next(iter(words))).capitalize()
     claim = judged[0][1].claim.rstrip(".")
