@@ -8,6 +8,7 @@ from functools import cache, partial
 import numpy as np
 import pytest
 
+from gcnlab.analysis import repeats
 from gcnlab.analysis.selection import per_image_counts, run_of
 from gcnlab.data.synthetic import voc
 from gcnlab.data.synthetic.drawing import draw
@@ -182,3 +183,17 @@ def test_the_history_of_a_manifest_only_adds(profile):
     if withdrawn.is_file():
         kept |= json.loads(withdrawn.read_text(encoding="utf-8"))["records"]
     assert lost(path.relative_to(ROOT).as_posix(), kept) == []
+
+
+def test_a_second_run_lands_where_the_study_expects_it():
+    """At least nine of ten cells; nothing of it is in the study itself."""
+    profile = PROFILES["quick"]
+    again, study = (
+        records.read_all(folder, "quick") for folder in (records.REPEATED, records.COMMITTED)
+    )
+    if not again:
+        pytest.skip("no second run is committed")
+    frame = repeats.second_run(profile, study, again)
+    assert len(frame) == repeats.DRAWN and (frame["inside"] == "yes").sum() >= 9
+    assert records.check_manifest(records.REPEATED / "quick") == []
+    assert {r["key"] for r in again if "miou" in r["metrics"]}.isdisjoint(r["key"] for r in study)

@@ -9,7 +9,7 @@ from made import PHOTOS, SYNTHETIC, made
 
 from gcnlab import paper
 from gcnlab.analysis import costs, tables
-from gcnlab.analysis.repeats import DRAWN, drawn, second_run, surprises
+from gcnlab.analysis.repeats import DRAWN, drawn, second_run, sentence, surprises
 from gcnlab.analysis.tables import SPECS, compare, in_paper_form, score_text, table_configs
 from gcnlab.errors import UserError
 from gcnlab.experiments.profiles import PROFILES
@@ -247,3 +247,7 @@ def test_a_second_run_says_where_the_study_expected_it():
     frame = second_run(SYNTHETIC, study, again)
     assert frame.loc["GCN 9"].tolist() == [3, "46.0 … 56.0", "46.5", "yes"]
     assert frame.loc["GCN 5", ["second run", "inside"]].tolist() == ["56.5", "no"]
+    text = sentence(SYNTHETIC, study, again)
+    assert "2 cells of profile synthetic" in text and "1 are inside" in text
+    assert text.endswith("outside is GCN 5: 56.5, expected 46.0 … 56.0.")
+    assert sentence(SYNTHETIC, study, again[:1]).endswith("study's own seeds.")

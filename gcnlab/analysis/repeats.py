@@ -45,6 +45,20 @@ def second_run(
     return pd.DataFrame(rows, columns=columns).set_index("cell")
 
 
+def sentence(profile: Profile, study: Sequence[Record], repeated: Sequence[Record]) -> str:
+    """How many cells of a second run are where the study expected them, and which are not."""
+    frame = second_run(profile, study, repeated)
+    outside = frame[frame["inside"] == "no"]
+    text = (
+        f"{len(frame)} cells of profile {profile.name}, drawn at random, were trained again with a "
+        f"new seed: {len(frame) - len(outside)} are inside the 95 % prediction interval of the "
+        "study's own seeds"
+    )
+    missed = [f"{n}: {row['second run']}, expected {row['expected mIoU']}"
+              for n, row in outside.iterrows()]  # fmt: skip
+    return f"{text}, outside is {'; '.join(missed)}." if missed else f"{text}."
+
+
 def _scores(profile: Profile, records: Sequence[Record]) -> dict[Variant, list[float]]:
     """mIoU of the seeds of every segmenter; one that diverged leaves its cell out."""
     variants = {v.config(profile, 0): v for v in reversed(all_variants()) if v.head is not None}

@@ -19,6 +19,7 @@ from gcnlab.experiments.record_shape import SHAPES, check
 FORMAT = 2
 COMMITTED = Path(__file__).resolve().parents[2] / "results"
 LOCAL = COMMITTED / "local"
+REPEATED = COMMITTED / "repeat"  # a second run of some cells
 FOLDERS = ("runs", "fields")
 MANIFEST = "manifest.json"
 

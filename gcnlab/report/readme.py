@@ -11,7 +11,10 @@ from pathlib import Path
 import pandas as pd
 
 from gcnlab import files
+from gcnlab.analysis import repeats
 from gcnlab.errors import UserError
+from gcnlab.experiments import records
+from gcnlab.experiments.profiles import Profile
 from gcnlab.report import findings, verdicts
 
 GENERATED = ("README.md", "FINDINGS.md")  # wholly or between marks
@@ -31,7 +34,8 @@ def values() -> dict[str, str]:
     """What can stand between marks, from the committed records of every kind of data.
 
     ``answer``: three sentences; ``decisive`` and ``claims``: the judged effects of five claims and
-    of all; ``findings``: every question with its answer; ``hero``: the figure of all effects.
+    of all; ``findings``: every question with its answer; ``hero``: the figure of all effects;
+    ``second-run``: where cells that were trained again ended.
     """
     settings, link = (
         verdicts.studies(),
@@ -44,8 +48,16 @@ def values() -> dict[str, str]:
         "decisive": markdown(verdicts.effects_table(settings, link, verdicts.DECISIVE)),
         "claims": markdown(verdicts.effects_table(settings, link)),
         "findings": findings.markdown(settings),
+        "second-run": " ".join(_second_run(one.profile) for one in settings).strip(),
         "hero": f"![The effect of each comparison: published, {kinds}]({path})",
     }
+
+
+def _second_run(profile: Profile) -> str:
+    study, repeated = (
+        records.read_all(folder, profile.name) for folder in (records.COMMITTED, records.REPEATED)
+    )
+    return repeats.sentence(profile, study, repeated) if repeated else ""
 
 
 def update(path: Path, values: Mapping[str, str]) -> bool:
