@@ -194,7 +194,14 @@ def test_claims_are_complete_and_point_at_tables():
     assert [c["id"] for c in claims] == list(range(1, 22))
     assert len({c["claim"] for c in claims}) == len(claims)
     for claim in claims:
-        assert set(claim) - {"published"} == {"id", "claim", "short", "source", "tables", "note"}
+        assert set(claim) - {"published", "tested"} == {
+            "id",
+            "claim",
+            "short",
+            "source",
+            "tables",
+            "note",
+        }
         assert claim["claim"] and claim["short"] and claim["source"]
         for table in claim["tables"]:
             assert paper.published(table)["cells"]

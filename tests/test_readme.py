@@ -79,7 +79,8 @@ def test_the_answer_is_three_sentences_with_n_interval_and_profile():
     asked, came_out, missing = verdicts.answer(SETTINGS)
     assert "k×1 and 1×k" in asked
     assert "+7.0 [+5.8, +8.2] (n = 6) on synthetic data (synthetic)" in came_out
-    assert "1 supported, 1 contradicted" in missing and "paper's own scale" in missing
+    assert "no runs are needed for 1 (1 contradicted); of the others, on syn" in missing
+    assert "(synthetic) 1 supported; on photo" in missing and "paper's own scale" in missing
     smoke = [verdicts.Setting(profiles.get("smoke"), SETTINGS[0].verdicts)]
     assert "never evidence" in verdicts.answer(smoke)[2]
 
@@ -122,7 +123,8 @@ LOST = Effect("GCN 15 − 1×1", 5.5, -7.0, -8.0, -6.0, 6)
     ((verdict(2, SUPPORTED, (GAIN,)), verdict(2, NOT_RUN)),
      "Claim 2: +7.0 [+5.8, +8.2] (n = 6) on synthetic data"),
     ((verdict(2, INCONCLUSIVE, (GAIN,), False), verdict(2, NOT_RUN)),
-     "Inconclusive: Claim 2: +7.0 [+5.8, +8.2] (n = 6) on synthetic data, not converged"),
+     "Inconclusive: GCN 15 over the 1×1 baseline: +7.0 [+5.8, +8.2] (n = 6) on synthetic data, "
+     "not converged"),
     ((verdict(2, SUPPORTED, (GAIN,)), verdict(2, CONTRADICTED, (LOST,))),
      "Supported on synthetic data, contradicted on photographs: Claim 2: +7.0 [+5.8, +8.2] "
      "(n = 6) on synthetic data, −7.0 [−8.0, −6.0] (n = 6) on photographs"),

@@ -62,11 +62,7 @@ def agreement(columns: dict[str, dict[str, Effect]]) -> Chart:
     left = 1.7 if lowest < -0.4 * reach else 1.05  # with room for the numbers
     axes[0].set(ylim=(len(names) - 0.4, -0.6), xlim=(-left * reach, 1.7 * reach))
     figure.supxlabel("effect (points)", size=9.5)
-    decided = [effect for effect in every if _clear(effect) and effect.published]
-    title = (
-        f"{sum(map(_same_sign, decided))} of {len(decided)} effects whose interval excludes zero "
-        "have the published sign."
-    )
+    title = "Every comparison: as published, and as measured here"
     caption = (
         f"Differences in points. Bars: {style.PAIRED}. Filled: the interval excludes zero, with "
         "the published sign (blue circle) or the other one (orange square); hollow: undecided; "

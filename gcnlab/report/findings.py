@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from gcnlab import paper
-from gcnlab.analysis.claims import Verdict
+from gcnlab.analysis.claims import DECIDED, Verdict
 from gcnlab.analysis.tables import SPECS
 from gcnlab.report import verdicts
 from gcnlab.report.verdicts import Setting
@@ -59,14 +59,16 @@ def markdown(settings: list[Setting]) -> str:
 
 def details(verdict: Verdict) -> str:
     """How many runs a verdict has, and what more would have told."""
-    parts = [f"n = {verdict.n}" if verdict.n else "no runs needed or made"]
+    parts = [f"n = {verdict.n}"] if verdict.n else []
+    if not verdict.n and verdict.verdict in DECIDED:
+        parts = ["counted, not trained"]
     effect = verdict.effects[0] if verdict.effects else None
     if effect and effect.boot_low is not None:
         bounds = (verdicts.signed(value) for value in (effect.boot_low, effect.boot_high))
         parts.append(f"over resampled images [{', '.join(bounds)}]")
     if verdict.detectable is not None:
         parts.append(f"smallest effect that would have been found {verdict.detectable:.1f}")
-    if verdict.needed is not None:
+    if verdict.needed is not None and verdict.needed > (verdict.n or 0):
         parts.append(f"{verdict.needed} seeds would decide")
     if verdict.diverged:
         parts.append(f"diverged and not averaged: {verdict.diverged}")
@@ -76,6 +78,8 @@ def details(verdict: Verdict) -> str:
 def _line(one: Setting, verdict: Verdict) -> str:
     name, word = one.profile.name, verdicts.word_of(verdict)
     records = f"[records](results/{name}/tables/records.md#claim-{verdict.id})"
-    links = f", {records}" * bool(verdict.effects)
+    more = [text for text in (details(verdict), records * bool(verdict.effects)) if text]
     icon = verdicts.ICONS[verdict.verdict]
-    return f"- {icon} **{word}** on {one.title}: {verdict.statement} ({details(verdict)}{links})"
+    return f"- {icon} **{word}** on {one.title}: {verdict.statement}" + (
+        f" ({', '.join(more)})" if more else ""
+    )

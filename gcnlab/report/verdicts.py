@@ -23,7 +23,7 @@ HEADLINE = 2  # the claim of the second sentence: the global kernel against the 
 DECISIVE = (HEADLINE, 3, 5, 7, 8)  # GCN against each other head, and the two reasons given for it
 QUESTION = (
     "The paper says that a segmentation network should classify every pixel from a large part of "
-    "the feature map, and builds such kernels from pairs of k×1 and 1×k convolutions (GCN)."
+    "the feature map, and gives it one from pairs of k×1 and 1×k convolutions (GCN)."
 )
 
 
@@ -52,9 +52,14 @@ class Setting:
     def verdict(self, claim: int) -> Verdict:
         return next(verdict for verdict in self.verdicts if verdict.id == claim)
 
+    @property
+    def counted(self) -> list[Verdict]:
+        """Claims that parameters and multiply-adds decide, without any run."""
+        return [v for v in self.verdicts if v.verdict in DECIDED and not v.n]
+
     def tally(self) -> dict[str, int]:
-        """How many claims have which verdict, in the order of ``ICONS``."""
-        words = [verdict.verdict for verdict in self.verdicts]
+        """How many of the other claims have which verdict, in the order of ``ICONS``."""
+        words = [verdict.verdict for verdict in self.verdicts if verdict not in self.counted]
         return {word: words.count(word) for word in ICONS if word in words}
 
     def tally_text(self) -> str:
@@ -64,6 +69,11 @@ class Setting:
 def short(claim: int) -> str:
     """What a claim compares, in a few words."""
     return next(c["short"] for c in paper.claims() if c["id"] == claim)
+
+
+def tested(claim: int) -> str | None:
+    """What the rule of a claim tests, where that is less than the paper says."""
+    return next((c.get("tested") for c in paper.claims() if c["id"] == claim), None)
 
 
 def setting(session: "Session") -> Setting:
@@ -124,13 +134,18 @@ def answer(settings: list[Setting]) -> list[str]:
         came_out += (
             "; these networks have not converged, so a part of that may be speed of learning"
         )
+    claims, counted = settings[0].verdicts, settings[0].counted
     rest = "; ".join(f"on {one.title} {one.tally_text()}" for one in settings)
+    if counted:
+        words = [verdict.verdict for verdict in counted]
+        of = ", ".join(f"{words.count(word)} {word}" for word in ICONS if word in words)
+        rest = f"no runs are needed for {len(counted)} ({of}); of the others, {rest}"
     if not settings[0].profile.evidence:
         rest += "; this profile shows that the code runs and is never evidence"
     if all(one.profile.name != "paper" for one in settings):
         rest += "; the paper's own scale is implemented and was not run"
     came_out = came_out if run else "The main comparison was not run yet"
-    return [QUESTION, f"{came_out}.", f"Of the paper's {len(settings[0].verdicts)} claims, {rest}."]
+    return [QUESTION, f"{came_out}.", f"Of the paper's {len(claims)} claims, {rest}."]
 
 
 def finding(judged: list[tuple[Setting, Verdict]], question: str) -> str:
@@ -143,12 +158,17 @@ def finding(judged: list[tuple[Setting, Verdict]], question: str) -> str:
         return question
     effects = [(one.kind, v.effects[0]) for one, v in judged if v.effects and v.effects[0].n]
     numbers = ", ".join(f"{effect_text(effect)} on {kind}" for kind, effect in effects)
-    if any(effect.unit != "points" for _, effect in effects):  # a claim of points needs no words
+    # a claim of points needs no words
+    if words.keys() != {INCONCLUSIVE} and any(e.unit != "points" for _, e in effects):
         numbers = f"{short(judged[0][1].id)} {numbers}"
     told = ", ".join(f"{word} on {' and '.join(kinds)}" for word, kinds in words.items())
     told = (told if len(words) > 1 else next(iter(words))).capitalize()
-    claim = judged[0][1].claim.rstrip(".")
-    lead = "" if words.keys() == {SUPPORTED} else f"{told}: "
+    number, claim = judged[0][1].id, judged[0][1].claim
+    if words.keys() == {SUPPORTED}:
+        lead, claim = "", tested(number) or claim
+    else:  # beside what is undecided a number may have the other sign
+        lead, claim = f"{told}: ", short(number) if words.keys() == {INCONCLUSIVE} else claim
+    claim = claim.rstrip(".")
     provisional = any(word_of(verdict) != verdict.verdict for _, verdict in judged)
     return f"{lead}{claim}{': ' * bool(numbers)}{numbers}{', not converged' * provisional}"
 
@@ -171,5 +191,6 @@ def effects_table(
                 text = effect_text(verdict.effects[0])
                 filled = link.format(text=text, profile=one.profile.name, claim=verdict.id)
                 row[one.title] += f" {filled}"
-        rows[judged[0][1].claim] = row
+        less = tested(claim)
+        rows[judged[0][1].claim + (f" (Tested: {less})" if less else "")] = row
     return pd.DataFrame.from_dict(rows, "index").rename_axis("the paper says")
