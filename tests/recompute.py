@@ -45,6 +45,9 @@ def scores_of(record):
     return scores | ({"training_loss": record["history"][-1]["loss"]} if record["history"] else {})
 
 
+UNKNOWN = "unknown"  # the pair of backbones of a study that has not trained it
+
+
 class Study:
     """Scores by name (without the seed), metric and seed, from ``folder/runs/*.json``."""
 
@@ -59,8 +62,8 @@ class Study:
         backbones = {
             name.removeprefix("pretraining-") for name in self.scores if "pretraining" in name
         }
-        gcn_form = next((name for name in backbones if name.endswith("_gcn")), "?")
-        self.pair = (gcn_form.removesuffix("_gcn"), gcn_form)
+        gcn_form = next((name for name in backbones if name.endswith("_gcn")), None)
+        self.pair = (gcn_form.removesuffix("_gcn"), gcn_form) if gcn_form else (UNKNOWN, UNKNOWN)
         widths = {int(n.split("-m")[1]) for n in self.scores if n.startswith("stack-k7-m")}
         self.stacks = [*(f"stack-k7-m{m}" for m in sorted(widths)), "stack-k7"]  # narrow to wide
 
@@ -74,7 +77,7 @@ class Study:
     def on(self, head, backbone):
         """The name of a head on a backbone of the pair; on the main backbone it has no addition."""
         name = f"{head}-on-{backbone}"
-        return name if name in self.scores else head
+        return name if name in self.scores or backbone == UNKNOWN else head
 
     def cell(self, name, metric):
         """mean, standard deviation, n, diverged runs, and keys of one number."""
