@@ -59,7 +59,7 @@ def agreement(columns: dict[str, dict[str, Effect]]) -> Chart:
     axes[0].set_yticks(range(len(names)), [style.wrapped(name, 34) for name in names])
     below = [effect for effect in every if effect.mean < 0]  # their numbers stand at the left
     lowest = min((np.nanmin([effect.mean, effect.low]) for effect in below), default=0)
-    left = 1.7 if lowest < -0.4 * reach else 1.05  # with room for the numbers
+    left = 2.1 if lowest < -0.4 * reach else 1.05  # with room for the numbers
     axes[0].set(ylim=(len(names) - 0.4, -0.6), xlim=(-left * reach, 1.7 * reach))
     figure.supxlabel("effect (points)", size=9.5)
     title = "Every comparison: as published, and as measured here"
