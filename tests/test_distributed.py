@@ -1,5 +1,6 @@
 """One run in two processes: the numbers of one process, every image counted once, one record."""
 
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -59,8 +60,11 @@ def double_steps(out):
 
 
 def in_two_processes(work, out):
+    """Over the loopback interface: a test machine's own name may lead nowhere."""
     program = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    subprocess.run([*program, __file__, work, str(out)], check=True, timeout=900)
+    loopback = {"GLOO_SOCKET_IFNAME": "lo"} if sys.platform == "linux" else {}
+    subprocess.run([*program, "--local-addr=127.0.0.1", __file__, work, str(out)],
+                   check=True, timeout=900, env=os.environ | loopback)  # fmt: skip
 
 
 def test_batch_norm_sees_the_images_of_all_processes(tmp_path):
