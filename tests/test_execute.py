@@ -21,6 +21,7 @@ from gcnlab.evaluation.inference import TestTime
 from gcnlab.experiments import records, scheduler
 from gcnlab.experiments.building import build_model, trained_model
 from gcnlab.experiments.config import Evaluation
+from gcnlab.experiments.environment import peak_memory
 from gcnlab.experiments.execute import execute
 from gcnlab.experiments.profiles import get
 from gcnlab.experiments.store import Store
@@ -240,3 +241,11 @@ def test_stages_start_from_each_other_and_what_follows_them_keeps_probabilities(
     execute(whole, store, silent)
     plain = store.record(evaluation.start)["metrics"]
     assert store.record(whole)["metrics"]["miou"] == pytest.approx(plain["miou"], abs=2e-3)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak is read from /proc")
+def test_the_peak_of_memory_is_that_of_this_process_not_of_the_one_that_started_it():
+    program = "from gcnlab.experiments.environment import peak_memory; print(peak_memory())"
+    large = np.ones(150_000_000)  # 1.2 GB, which the system's own count hands on
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    assert 50_000_000 < int(done.stdout) < large.nbytes < peak_memory()

@@ -10,7 +10,6 @@ leaves its part out.
 import multiprocessing
 import os
 import platform
-import resource
 import statistics
 import tempfile
 import time
@@ -36,7 +35,13 @@ from torch.utils.flop_counter import FlopCounterMode
 from gcnlab.data import Split
 from gcnlab.evaluation import SegmentationCounts, receptive_field
 from gcnlab.evaluation.inference import predict
-from gcnlab.experiments.environment import device_name, keep_pages, pick_device, provenance
+from gcnlab.experiments.environment import (
+    device_name,
+    keep_pages,
+    peak_memory,
+    pick_device,
+    provenance,
+)
 from gcnlab.models import build_segmenter
 from gcnlab.models.segmenter import Segmenter
 from gcnlab.training import IGNORE_INDEX, Schedule, autocast, best_precision, make_step
@@ -242,16 +247,10 @@ def _peak_of_steps(name: str, side: int, threads: int) -> int:
     torch.set_num_threads(threads)
     if name == "ours":
         keep_pages()
-    files, before = _Files(side, side, 2), _peak()
+    files, before = _Files(side, side, 2), peak_memory()
     call = _PlainStep(files) if name == "plain" else _our_step(files)
     call(), call()
-    return _peak() - before
-
-
-def _peak() -> int:
-    if pick_device().type == "cuda":
-        return torch.cuda.max_memory_allocated()
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return peak_memory() - before
 
 
 # --- loader, metrics, occlusion ------------------------------------------------------------------
