@@ -26,7 +26,7 @@ from gcnlab.experiments import pilot, profiles, receptive_fields, records, sched
 from gcnlab.experiments.config import to_json
 from gcnlab.experiments.store import Store
 from gcnlab.experiments.variants import Variant
-from gcnlab.report import notebooks, page, readme
+from gcnlab.report import notebooks, page, readme, session
 
 ROOT = Path(__file__).resolve().parents[1]
 SMOKE = ("--profile", "smoke")
@@ -35,7 +35,7 @@ SMOKE = ("--profile", "smoke")
 @pytest.fixture
 def places(tmp_path, monkeypatch):
     """The committed study, empty."""
-    for module in (records, sys.modules["gcnlab.report.session"]):
+    for module in (records, session):
         monkeypatch.setattr(module, "COMMITTED", tmp_path / "results")
     return tmp_path
 
