@@ -155,7 +155,7 @@ def test_other_charts_are_readable(draw):
     ("1", "study", ["GCN 15 − 1×1 baseline: +6.5 points [+6.5, +6.5]; published +5.5."]),
     ("1", "nothing", ["not run; published +5.5."]),
     ("1", "local", ["(n = 1)"]),
-    ("2", "study", ["GCN 9 − trivial 9×9 convolution"]),
+    ("2", "study", ["GCN 9 − dense 9×9 convolution"]),
     ("4", "study", ["GCN 7 − stack, all inner", "GCN 7 − stack, 1/10 of the inner channels"]),
     ("5", "study", [f"GCN − Baseline, accuracy {part}" for part in ("near boundaries", "inside")]),
     ("6", "study", [f"ResNet-GCN − ResNet, mIoU of {of}" for of in ("Baseline", "GCN + BR")]),
@@ -183,6 +183,12 @@ def test_diverged_runs_are_named():
     frame.loc[frame["row"] == "Stack", "study_diverged"] = [0, 0, 2, 0, 0]
     assert "Diverged, not averaged: Stack 7 (2)." in charts.heads_over_k(frame, LABELS).caption
     assert "Left out, as diverged: 1." in learning.learning_curves(CURVES, "quick").caption
+
+
+def test_a_loss_that_explodes_flattens_no_other_panel():
+    grown = CURVES.assign(loss=CURVES["loss"].where(CURVES["head"] != "stack", 1000))
+    axes = learning.learning_curves(grown, "quick", "loss").figure.axes
+    assert max(ax.get_ylim()[1] for ax in axes) > 900 > 10 > min(ax.get_ylim()[1] for ax in axes)
 
 
 def test_the_agreement_shows_every_effect_in_points_decided_or_not():

@@ -17,6 +17,7 @@ from gcnlab.analysis.rules import (
     RESNET,
     RESNET_GCN,
     RULES,
+    STACK_KS,
     WIDTHS,
     OwnRule,
     rule_for,
@@ -171,6 +172,20 @@ def test_claim_11_pairs_by_seed_where_sets_of_seeds_differ():
     verdict = judge(11, records)
     assert verdict.verdict == SUPPORTED and verdict.n == 3
     assert verdict.effects[0].mean == pytest.approx(4, abs=0.2)
+
+
+def test_what_is_easily_misread_stands_beside_the_judged_effect():
+    """A lead over stacks that are below the baseline themselves; points beside shares."""
+    pairs = {Variant("gcn", k): 65 for k in STACK_KS} | {Variant("stack", k): 59 for k in STACK_KS}
+    verdict = judge(5, study(pairs | {BASE: 60}, range(3), own=0))
+    ((words, effect),) = verdict.beside.items()
+    assert (words, effect.n) == ("the stacks over the 1×1 baseline", 3)
+    means = (effect.mean, verdict.effects[0].mean)
+    assert means == pytest.approx((-1, 6), abs=0.01)
+    assert judge(5, study(pairs, range(3))).beside == {}, "the baseline was not run"
+    regions = judge(7, study({BASE: (60, 70, 90), GCN: (66, 74, 92)}, range(3), own=0)).beside
+    assert [e.mean for e in regions.values()] == pytest.approx([2, 4], abs=0.01)
+    assert judge(2, study(GAIN, range(3))).beside == {}
 
 
 @pytest.mark.parametrize("how", ["exploded", "at chance"])

@@ -66,6 +66,8 @@ def test_claim_21_counts_large_objects_that_the_field_covers(sides, expected):
     fields += [field(15, s, side, sizes=sizes) for s, side in enumerate(sides)]
     verdict = judge(21, fields if expected == SUPPORTED else fields[:2] + fields[4:6])
     assert verdict.verdict == expected and "covered" in verdict.statement
+    if expected == SUPPORTED:
+        assert verdict.effects[0].low > 0 and verdict.effects[0].high == 100, "shares end there"
 
 
 def test_without_a_measurement_of_both_models_nothing_is_judged():

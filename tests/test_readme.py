@@ -159,7 +159,9 @@ def test_a_second_study_gets_its_column_its_lines_and_its_panel(monkeypatch):
     heading = "## Supported on synthetic data, contradicted on photographs: The global"
     assert heading in values["findings"], "claim 1 was not run, claim 2 was"
     for claim in paper.claims():
-        assert f"**Claim {claim['id']}: {claim['claim']}**" in values["findings"]
+        assert values["findings"].count(f"**Claim {claim['id']}: {claim['claim']}**") == 1
+    assert "Claim 12 is judged together with Table 7, above." in values["findings"]
+    assert "near boundaries +1.0 [" in values["claims"], "points beside the shares of claim 7"
     chart = agreement({one.title: one.effects for one in settings})
     assert {"published (one run", "photographs"} <= {
         text for ax in chart.figure.axes for text in ax.get_title(loc="left").splitlines()[:1]

@@ -1,11 +1,13 @@
 """The paper's claims beside what the runs say of them, by the registered rules."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 
 import pandas as pd
 
 from gcnlab import paper
+from gcnlab.analysis.comparisons import Better
 from gcnlab.analysis.counted import Counted
 from gcnlab.analysis.curves import still_rising
 from gcnlab.analysis.judging import (
@@ -16,14 +18,23 @@ from gcnlab.analysis.judging import (
     SUPPORTED,
     Outcome,
 )
-from gcnlab.analysis.rules import OWN, RULES, Rule, own_variants
-from gcnlab.analysis.scores import AllDiverged, NotRun, RecordedScores
+from gcnlab.analysis.rules import BASE, OWN, RULES, STACK_KS, Rule, own_variants
+from gcnlab.analysis.scores import AllDiverged, NotRun, RecordedScores, Scores
 from gcnlab.analysis.statistics import Effect
 from gcnlab.experiments.profiles import Profile
 from gcnlab.experiments.records import Record
+from gcnlab.experiments.variants import Variant
 
 DECIDED = (SUPPORTED, CONTRADICTED, INCONCLUSIVE)
 NOT_CONVERGED, NOT_THE_PAPERS = " (not converged)", "not in the paper"
+# Not judged, but without it the judged effect is easily misread: claim → (in words, comparison).
+_GAIN = ((Variant("gcn", 15), BASE),)
+BESIDE = {
+    5: {"the stacks over the 1×1 baseline": Better(
+        tuple((Variant("stack", k), BASE) for k in STACK_KS), "mean over k")},
+    7: {"in points, inside": Better(_GAIN, metric="internal_accuracy"),
+        "near boundaries": Better(_GAIN, metric="boundary_accuracy")},
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -37,6 +48,7 @@ class Verdict:
         registered, changed: of the rule.
         converged: False where the networks have not converged: what they say is provisional.
         diverged: runs of the variants concerned that diverged.
+        beside: in words → what belongs beside the judged effect and was not judged.
     """
 
     id: int
@@ -53,6 +65,7 @@ class Verdict:
     changed: str | None
     converged: bool
     diverged: int
+    beside: dict[str, Effect] = field(default_factory=dict)
 
 
 def judge(
@@ -101,7 +114,16 @@ def _verdict(
         converged=counted
         or (profile.converged and not still_rising(profile, records, needed_variants)),
         diverged=sum(scores.diverged.get(variant, 0) for variant in needed_variants),
+        beside=_beside(rule.claim, scores) if outcome.effects else {},
     )
+
+
+def _beside(claim: int, scores: Scores) -> dict[str, Effect]:
+    shown = {}
+    for words, comparison in BESIDE.get(claim, {}).items():
+        with suppress(NotRun):
+            shown[words] = comparison.judge(scores).effects[0]
+    return shown
 
 
 def effects(

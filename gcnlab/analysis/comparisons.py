@@ -122,9 +122,8 @@ class Each:
 
     def judge(self, scores: Scores) -> Outcome:
         outcomes = [test.judge(scores) for test in self.tests]
-        together = Better(
-            tuple(pair for test in self.tests for pair in test.pairs), "mean over all"
-        )
+        pairs = tuple(pair for test in self.tests for pair in test.pairs)
+        together = Better(pairs, "mean over all")
         words = {outcome.verdict for outcome in outcomes}
         verdict = SUPPORTED if words == {SUPPORTED} else together.judge(scores).verdict
         if verdict == SUPPORTED and words != {SUPPORTED}:
@@ -186,9 +185,8 @@ class MoreIn:
         keys = _keys(points)
         more = effect_of(f"share of the error removed, {names[0]} − {names[1]}", strong - weak,
                          published[0] - published[1], "%", keys)  # fmt: skip
-        alone = effect_of(
-            f"share of the error removed, {names[0]}", strong, published[0], "%", keys
-        )
+        name = f"share of the error removed, {names[0]}"
+        alone = effect_of(name, strong, published[0], "%", keys)
         verdict = direction(more)
         if verdict == SUPPORTED and direction(alone) != SUPPORTED:
             verdict = INCONCLUSIVE
@@ -290,9 +288,8 @@ class SmallerGain:
         small, large = (scores.effect(*pair, self.metric) for pair in (self.small, self.large))
         known = [effect.published for effect in (large, small)]
         published = None if None in known else known[0] - known[1]
-        shrinks = effect_of(
-            "gain without − gain with GCN and BR", values, published, keys=_keys((small, large))
-        )
+        name, keys = "gain without − gain with GCN and BR", _keys((small, large))
+        shrinks = effect_of(name, values, published, keys=keys)
         losses = scores.difference(*self.small, self.metric)
         verdict = CONTRADICTED if any(significantly_worse([losses])) else direction(shrinks)
         parts = (shrinks, small, large)

@@ -20,7 +20,7 @@ def _word(holds: bool) -> str:
 
 @dataclass(frozen=True)
 class FewerParameters(Counted):
-    """At size ``k`` GCN has fewer weights than the trivial convolution and the thinnest stack."""
+    """At size ``k`` GCN has fewer weights than the dense convolution and the thinnest stack."""
 
     k: int = 7
     thinnest: float = 210 / 2048
@@ -29,7 +29,7 @@ class FewerParameters(Counted):
         heads = (("gcn", None), ("conv", None), ("stack", self.thinnest))
         gcn, conv, stack = (exact_parameters(head, self.k, ratio) for head, ratio in heads)
         return Outcome(_word(gcn < min(conv, stack)), (
-            f"weights at 2048 → 21, k = {self.k}: GCN {gcn:,}, trivial convolution {conv:,}, "
+            f"weights at 2048 → 21, k = {self.k}: GCN {gcn:,}, dense convolution {conv:,}, "
             f"thinnest stack of Table 4 {stack:,}"
         ))  # fmt: skip
 
@@ -70,4 +70,4 @@ class LinearCost(Counted):
             f"k = {k}: {ratio:.3f} (2/k = {2 / k:.3f})"
             for k, ratio in zip(self.ks, ratios, strict=True)
         )
-        return Outcome(_word(close), f"multiply-adds of GCN over the trivial convolution: {listed}")
+        return Outcome(_word(close), f"multiply-adds of GCN over the dense convolution: {listed}")

@@ -11,7 +11,7 @@ from gcnlab.experiments.records import Record
 from gcnlab.experiments.variants import Variant
 
 FAMILIES = {None: "classifier", "conv1x1": "1×1 baseline", "gcn": "GCN",
-            "conv": "trivial convolution", "stack": "stack of 3×3"}  # fmt: skip
+            "conv": "dense k×k convolution", "stack": "stack of 3×3"}  # fmt: skip
 STILL_RISING = 1.0  # points of mIoU over the last fifth of the training
 
 

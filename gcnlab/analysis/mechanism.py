@@ -1,7 +1,7 @@
 """The mechanism: does GCN see more than the baseline (Fig. 3), and gain where objects are large?"""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -42,11 +42,8 @@ def size_frame(records: Sequence[Record]) -> pd.DataFrame:
         for i, (low, high) in enumerate(pairwise(edges)):
             scores = {n: v[i] for n, v in by_size.items() if n != "objects"}
             scores = {n: np.nan if v is None else 100 * v for n, v in scores.items()}
-            rows.append(
-                _label(record)
-                | {"from": low, "to": high, "objects": by_size["objects"][i]}
-                | scores
-            )
+            edge = {"from": low, "to": high, "objects": by_size["objects"][i]}
+            rows.append(_label(record) | edge | scores)
     scores = ["miou", "accuracy", "internal_accuracy", "centre_accuracy"]
     columns = ["name", "k", "seed", "from", "to", "objects", *scores]
     return pd.DataFrame(rows, columns=columns)
@@ -82,12 +79,8 @@ class LargerField:
         for side in ("valid50", "valid95"):
             sides = _by_seed(frame, side)
             beyond = sides[GLOBAL] - self.factor * sides[BASE]
-            effect = effect_of(
-                f"{side[5:]} % of the score drop: GCN 15 − {self.factor} × baseline",
-                beyond,
-                unit="px",
-                keys=_keys(scores),
-            )
+            name = f"{side[5:]} % of the score drop: GCN 15 − {self.factor} × baseline"
+            effect = effect_of(name, beyond, unit="px", keys=_keys(scores))
             words.append(direction(effect))
             effects.append(effect)
             values.append(list(beyond))
@@ -109,20 +102,16 @@ class CoversLargeObjects:
     def judge(self, scores: Scores) -> Outcome:
         frame = field_frame(scores.fields)
         large = frame[frame["bin"] == frame["bin"].max()]
-        covered = _by_seed(
-            large.assign(covered=100.0 * (large["valid95"] >= large["size"])), "covered"
-        )
+        large = large.assign(covered=100.0 * (large["valid95"] >= large["size"]))
+        covered = _by_seed(large, "covered")
         base, gcn = covered.mean()
-        effect = effect_of(
-            "large objects covered, GCN 15 − baseline",
-            covered[GLOBAL] - covered[BASE],
-            keys=_keys(scores),
-        )
+        name, gained = "large objects covered, GCN 15 − baseline", covered[GLOBAL] - covered[BASE]
+        effect = effect_of(name, gained, keys=_keys(scores))
+        # a difference of shares ends at 100
+        effect = replace(effect, low=max(effect.low, -100.0), high=min(effect.high, 100.0))
         objects = len(large) // max(1, large.groupby(["k", "seed"]).ngroups)
         statement = f"{objects} objects: {base:.0f} % → {gcn:.0f} % covered, {text(effect)}"
-        return outcome(
-            direction(effect), statement, [effect], list(covered[GLOBAL] - covered[BASE])
-        )
+        return outcome(direction(effect), statement, [effect], list(gained))
 
 
 def gain_by_size(records: Sequence[Record], score: str = "miou") -> pd.DataFrame:

@@ -57,19 +57,15 @@ def _on(backbone: str, head: str, k: int | None = None, refine: bool = False) ->
 
 
 def _stage(head: str, stage: str, refine: bool = False) -> Variant:
-    return Variant(
-        head, None if head == "conv1x1" else 15, refine=refine, protocol="voc", stage=stage
-    )
+    k = None if head == "conv1x1" else 15
+    return Variant(head, k, refine=refine, protocol="voc", stage=stage)
 
 
 BASE = Variant("conv1x1")
 RESNET, RESNET_GCN = BACKBONES
 KS = (3, 5, 7, 9, 11, 13, 15)
-STACK_KS = (
-    7,
-    9,
-    11,
-)  # the caption of Table 3 says k > 7, the text "any large"; the table GCN from k = 7
+# The caption of Table 3 says k > 7, the text "any large"; the table has GCN ahead from k = 7.
+STACK_KS = (7, 9, 11)
 WIDTHS = (210 / 2048, 0.5, 1.0)
 STAGES = ("Stage-1", "Stage-2", "Stage-3")
 OTHER_HEADS = (*(("conv", k) for k in (7, 9)), *(("stack", k) for k in STACK_KS))

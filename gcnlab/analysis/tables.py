@@ -128,9 +128,10 @@ def _stages_note(protocol: str) -> Callable[[Profile], str]:
         )
         scales = ", ".join(f"{scale:g}" for scale in steps.multi_scale.scales)
         return (
-            f"Each stage is initialised from the one before. {stages}. GCN with k = {steps.k}. MS: "
-            f"scales {scales}, each also mirrored. CRF: implementation {steps.crf.backend}, "
-            f"{steps.crf.iterations} iterations, kernels chosen on training images."
+            f"Each stage is initialised from the one before. {stages}. GCN with k = {steps.k}: as "
+            f"in the paper it spans the top feature map. MS: scales {scales}, each also mirrored. "
+            f"CRF: implementation {steps.crf.backend}, {steps.crf.iterations} iterations, kernels "
+            "chosen on training images."
         )
 
     return note

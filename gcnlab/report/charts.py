@@ -32,7 +32,7 @@ def heads_over_k(frame: pd.DataFrame, labels: Labels) -> Chart:
     """How many points is GCN ahead of another head with the same k? (Tables 2 and 3)"""
     gcn = {row["k"]: row for row in _rows(frame) if row["head"] == "gcn"}
     others = {row["k"]: row for row in _rows(frame) if row["head"] != "gcn"}
-    names = {"conv": "trivial {0}×{0} convolution", "stack": "stack of 3×3 convolutions"}
+    names = {"conv": "dense {0}×{0} convolution", "stack": "stack of 3×3 convolutions"}
     other = names[others[max(others)]["head"]]
     pairs = [(f"GCN {k} − {other.format(k)}", "", k, gcn[k], row) for k, row in others.items()]
     what = f"Lead in mIoU of GCN over the {other.format('k')} that spans the same k."

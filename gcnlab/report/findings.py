@@ -44,12 +44,19 @@ def heading(question: Question, settings: list[Setting]) -> str:
 
 
 def markdown(settings: list[Setting]) -> str:
-    """A section per question: the finding, then every claim with what each setting says of it."""
-    lines = []
+    """A section per question: the finding, then every claim with what each setting says of it.
+
+    A claim of several tables is told once.
+    """
+    lines, told = [], {}
     for question in questions():
         lines += [f"## {heading(question, settings)}", ""]
         lines += [f"{question.short} ({question.source}). {question.text}", ""]
         for claim in question.claims:
+            if claim in told:
+                lines += [f"Claim {claim} is judged together with {told[claim]}, above.", ""]
+                continue
+            told[claim] = question.short.partition(":")[0]
             judged = [(one, one.verdict(claim)) for one in settings]
             published = verdicts.published_text(verdict for _, verdict in judged)
             lines += [f"**Claim {claim}: {judged[0][1].claim}** Published: {published}.", ""]

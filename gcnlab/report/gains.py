@@ -138,10 +138,8 @@ def _as_rows(gains: pd.DataFrame, marks: dict[str, dict]) -> Figure:
     for ax, group in zip(axes, groups, strict=True):
         style.zero_line(ax, vertical=True)
         for i, (source, mark) in enumerate(marks.items()):
-            rows, colour = (
-                gains[(gains["group"] == group) & (gains["source"] == source)],
-                mark["color"],
-            )
+            colour = mark["color"]
+            rows = gains[(gains["group"] == group) & (gains["source"] == source)]
             shift = (i - (len(marks) - 1) / 2) * 0.72 / len(marks)
             rows = rows.assign(at=[names.index(x) + shift for x in rows["x"]])
             ax.plot(rows["mean"], rows["at"], **mark | {"linestyle": ""})

@@ -59,6 +59,7 @@ def write(session: "Session") -> Path:
         decisive=[setting.verdict(claim) for claim in judged.DECISIVE],
         icons=judged.ICONS,
         word_of=judged.word_of,
+        tested=judged.tested,
         hero=hero,
         evidence=lambda verdict: _evidence(verdict, settings),
         details=findings.details,
@@ -95,7 +96,10 @@ def _write_figures(named: dict[str, Chart], folder: Path) -> None:
 def _evidence(verdict: Verdict, settings: list[judged.Setting]) -> list[str]:
     """What is compared, as published and on every kind of data that has it."""
     own = [(one.title, one.verdict(verdict.id)) for one in settings]
-    run = [f"{title} {judged.effect_text(v.effects[0])}" for title, v in own if v.effects]
+    texts = {
+        t: judged.effect_text(v.effects[0]) + judged.beside_text(v) for t, v in own if v.effects
+    }
+    run = [f"{title} {text}" for title, text in texts.items()]
     published = judged.published_text(v for _, v in own)
     return [f"{judged.short(verdict.id)}: published {published}", *run] if run else []
 

@@ -4,6 +4,7 @@ A mark is a pair of comments, ``<!-- NAME -->`` and ``<!-- /NAME -->``; what sta
 replaced, whether a word in a sentence or a table of its own.
 """
 
+import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +18,7 @@ from gcnlab.experiments import records
 from gcnlab.experiments.profiles import Profile
 from gcnlab.report import findings, verdicts
 
+RUN_ALL = records.COMMITTED / "run_all.json"  # `./run_all.sh` in an empty folder, as measured
 GENERATED = ("README.md", "FINDINGS.md")  # wholly or between marks
 _MARK = re.compile(r"<!-- ([\w.-]+) -->(.*?)<!-- /\1 -->", re.DOTALL)
 
@@ -35,12 +37,11 @@ def values() -> dict[str, str]:
 
     ``answer``: three sentences; ``decisive`` and ``claims``: the judged effects of five claims and
     of all; ``findings``: every question with its answer; ``hero``: the figure of all effects;
-    ``second-run``: where cells that were trained again ended.
+    ``second-run``: where cells that were trained again ended; ``minutes``: what ``./run_all.sh``
+    took.
     """
-    settings, link = (
-        verdicts.studies(),
-        "[{text}](results/{profile}/tables/records.md#claim-{claim})",
-    )
+    settings = verdicts.studies()
+    link = "[{text}](results/{profile}/tables/records.md#claim-{claim})"
     kinds = ", ".join(one.kind for one in settings)
     path = f"results/{settings[0].profile.name}/figures/agreement.svg"
     return {
@@ -49,6 +50,7 @@ def values() -> dict[str, str]:
         "claims": markdown(verdicts.effects_table(settings, link)),
         "findings": findings.markdown(settings),
         "second-run": " ".join(_second_run(one.profile) for one in settings).strip(),
+        "minutes": f"{json.loads(RUN_ALL.read_text(encoding='utf-8'))['minutes']:.0f} minutes",
         "hero": f"![The effect of each comparison: published, {kinds}]({path})",
     }
 

@@ -103,15 +103,22 @@ def word_of(verdict: Verdict) -> str:
     return verdict.verdict + NOT_CONVERGED * provisional
 
 
-def effect_text(effect: Effect | None) -> str:
-    """``+5.5 [+3.2, +7.8] (n = 5)`` with the 95 % interval, or ``not run``."""
+def effect_text(effect: Effect | None, n: bool = True) -> str:
+    """``+5.5 [+3.2, +7.8] (n = 5)`` with the 95 % interval, or ``not run``; ``n`` False leaves n
+    out."""
     if effect is None or effect.n == 0:
         return "not run"
     digits = 2 if effect.unit in ("ratio", "nats") else 1
     mean, *bounds = (signed(v, digits) for v in (effect.mean, effect.low, effect.high))
     between = f" [{', '.join(bounds)}]" if effect.low == effect.low else ""
     unit = "" if effect.unit == "points" else f" {effect.unit}"
-    return f"{mean}{unit}{between} (n = {effect.n})"
+    return f"{mean}{unit}{between}" + f" (n = {effect.n})" * n
+
+
+def beside_text(verdict: Verdict) -> str:
+    """`` (…)`` with what belongs beside the judged effect; empty for most claims."""
+    shown = "; ".join(f"{words} {effect_text(e, n=False)}" for words, e in verdict.beside.items())
+    return f" ({shown})" * bool(shown)
 
 
 def published_text(judged: Iterable[Verdict]) -> str:
@@ -190,7 +197,7 @@ def effects_table(
             if verdict.effects:
                 text = effect_text(verdict.effects[0])
                 filled = link.format(text=text, profile=one.profile.name, claim=verdict.id)
-                row[one.title] += f" {filled}"
+                row[one.title] += f" {filled}{beside_text(verdict)}"
         less = tested(claim)
         rows[judged[0][1].claim + (f" (Tested: {less})" if less else "")] = row
     return pd.DataFrame.from_dict(rows, "index").rename_axis("the paper says")
