@@ -194,7 +194,7 @@ def test_a_loss_that_explodes_flattens_no_other_panel():
 def test_the_agreement_shows_every_effect_in_points_decided_or_not():
     chart = OTHERS["agreement"]()
     words = {text.get_text() for text in shown(chart.figure)}
-    assert {"+7.0", "+50.0", "−1.0", "−2.0", "–"} <= words
+    assert {"+7.0", "+50.0", "−1.0", "−2.0", "not run"} <= words
     chart = agreement({"a": {"GCN": effect(), "field": effect("", None, 30.0, unit="px")}})
     assert "field" not in {text.get_text() for text in shown(chart.figure)}, "of another unit"
 

@@ -179,12 +179,19 @@ def test_what_is_easily_misread_stands_beside_the_judged_effect():
     pairs = {Variant("gcn", k): 65 for k in STACK_KS} | {Variant("stack", k): 59 for k in STACK_KS}
     verdict = judge(5, study(pairs | {BASE: 60}, range(3), own=0))
     ((words, effect),) = verdict.beside.items()
-    assert (words, effect.n) == ("the stacks over the 1×1 baseline", 3)
+    assert (words, effect.n) == ("stack − 1×1 baseline", 3)
     means = (effect.mean, verdict.effects[0].mean)
     assert means == pytest.approx((-1, 6), abs=0.01)
     assert judge(5, study(pairs, range(3))).beside == {}, "the baseline was not run"
     regions = judge(7, study({BASE: (60, 70, 90), GCN: (66, 74, 92)}, range(3), own=0)).beside
     assert [e.mean for e in regions.values()] == pytest.approx([2, 4], abs=0.01)
+    pair = {
+        Variant("gcn", 15, refine=True, backbone=b): 70 + i
+        for i, b in enumerate((RESNET, RESNET_GCN))
+    }
+    pair |= {Variant("conv1x1", backbone=b): 60 + 5 * i for i, b in enumerate((RESNET, RESNET_GCN))}
+    (remains,) = judge(11, study(pair, range(3), own=0)).beside.values()
+    assert remains.mean == pytest.approx(1, abs=0.01)
     assert judge(2, study(GAIN, range(3))).beside == {}
 
 

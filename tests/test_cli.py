@@ -239,7 +239,7 @@ def test_failed_runs_are_named_and_the_others_go_on(call, tmp_path, monkeypatch)
 def test_what_is_trained(words, asked, call, tmp_path, monkeypatch):
     calls = []
     monkeypatch.setattr(scheduler, "run_all", lambda *given: calls.append(given) or [])
-    monkeypatch.setattr(receptive_fields, "measure", lambda run, *_: calls.append(run))
+    monkeypatch.setattr(receptive_fields, "measure_all", lambda runs, *_: calls.extend(runs))
     options = (*SMOKE, "--out", tmp_path, "--seeds", "2", "--jobs", "3")
     assert call("run", *words, *options, "--cluster", "cluster=local", "timeout_min=5")[0] == 0
     (runs, store, jobs, _, cluster), *measured = calls
@@ -373,9 +373,27 @@ def test_notebooks_are_executed_in_order_with_all_parameters(call, places, monke
     assert [path.name[:2] for path, *_ in executed] == ["01", "02"] and last == "report"
     given = {"profile": "smoke", "train": True, "seeds": 2, "jobs": 1, "data_root": None}
     given["out"] = str(out)
-    assert [what for _, *what in executed] == [[out / "smoke" / "notebooks", given]] * 2
+    origin = executed[0][-1]
+    assert [what for _, *what in executed] == [[out / "smoke" / "notebooks", given, origin]] * 2
     assert printed.splitlines()[0] == "== notebook 1 of 2: 01_kernel_size.ipynb"
     assert "never evidence" in printed and "claims: 18 not run\ntime: " in printed
+
+
+def test_a_notebook_is_executed_again_only_if_what_it_shows_has_changed(call, places, monkeypatch):
+    def execute(notebook, folder, parameters, origin):
+        done.append(notebook.name)
+        files.write(f'<meta content="{origin}">', (folder / notebook.name).with_suffix(".html"))
+
+    done, out = [], places / "out"
+    monkeypatch.setattr(scheduler, "run_all", lambda *_: [])
+    monkeypatch.setattr(notebooks, "execute", execute)
+    monkeypatch.setattr(page, "write", lambda session: "report.html")
+    again = ("notebooks", "--only", "01", *SMOKE, "--out", out)
+    assert call(*again)[0] == call(*again)[0] == 0 and len(done) == 1
+    assert "01_kernel_size.ipynb, as it was" in call(*again)[1]
+    files.write("{}", out / "smoke" / "fields" / "new.json")
+    assert call(*again)[0] == 0 and len(done) == 2, "a new record"
+    assert call(*again, "--seeds", "2")[0] == 0 and len(done) == 3, "other parameters"
 
 
 def test_runs_that_fail_end_the_command_before_the_notebooks(call, places, monkeypatch):

@@ -139,7 +139,7 @@ def test_the_page_says_what_a_reader_must_know(written):
 
 def test_every_claim_stands_with_word_statement_and_n(written):
     for verdict in verdicts.setting(written.session).verdicts:
-        assert f"claim {verdict.id}: {verdict.claim}" in written.html.text
+        assert f"claim {verdict.id}: {verdicts.stated(verdict)}" in written.html.text
         assert verdict.statement.split("; ")[0] in written.html.text
 
 

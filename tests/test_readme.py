@@ -79,7 +79,7 @@ def test_the_answer_is_three_sentences_with_n_interval_and_profile():
     asked, came_out, missing = verdicts.answer(SETTINGS)
     assert "k×1 and 1×k" in asked
     assert "+7.0 [+5.8, +8.2] (n = 6) on synthetic data (synthetic)" in came_out
-    assert "no runs are needed for 1 (1 contradicted); of the others, on syn" in missing
+    assert "1 need no runs (1 contradicted); of the others, on syn" in missing
     assert "(synthetic) 1 supported; on photo" in missing and "paper's own scale" in missing
     smoke = [verdicts.Setting(profiles.get("smoke"), SETTINGS[0].verdicts)]
     assert "never evidence" in verdicts.answer(smoke)[2]
@@ -87,7 +87,7 @@ def test_the_answer_is_three_sentences_with_n_interval_and_profile():
 
 def test_effects_stand_side_by_side_with_words_and_signs():
     shown = [
-        "GCN 15 over the 1×1 baseline",
+        "GCN 15 − 1×1 baseline",
         "+5.5 points",
         "✓ supported +7.0 [+5.8, +8.2] (n = 6)",
         "✓ supported (not converged)",
@@ -123,7 +123,7 @@ LOST = Effect("GCN 15 − 1×1", 5.5, -7.0, -8.0, -6.0, 6)
     ((verdict(2, SUPPORTED, (GAIN,)), verdict(2, NOT_RUN)),
      "Claim 2: +7.0 [+5.8, +8.2] (n = 6) on synthetic data"),
     ((verdict(2, INCONCLUSIVE, (GAIN,), False), verdict(2, NOT_RUN)),
-     "Inconclusive: GCN 15 over the 1×1 baseline: +7.0 [+5.8, +8.2] (n = 6) on synthetic data, "
+     "Inconclusive: GCN 15 − 1×1 baseline: +7.0 [+5.8, +8.2] (n = 6) on synthetic data, "
      "not converged"),
     ((verdict(2, SUPPORTED, (GAIN,)), verdict(2, CONTRADICTED, (LOST,))),
      "Supported on synthetic data, contradicted on photographs: Claim 2: +7.0 [+5.8, +8.2] "
@@ -159,8 +159,9 @@ def test_a_second_study_gets_its_column_its_lines_and_its_panel(monkeypatch):
     heading = "## Supported on synthetic data, contradicted on photographs: The global"
     assert heading in values["findings"], "claim 1 was not run, claim 2 was"
     for claim in paper.claims():
-        assert values["findings"].count(f"**Claim {claim['id']}: {claim['claim']}**") == 1
-    assert "Claim 12 is judged together with Table 7, above." in values["findings"]
+        told = values["findings"].count(f"**Claim {claim['id']}: ")
+        assert told == 1 and claim["claim"] in values["findings"], "once, in the paper's words too"
+    assert "(section 4.3). Judged together with an earlier table." in values["findings"]
     assert "near boundaries +1.0 [" in values["claims"], "points beside the shares of claim 7"
     chart = agreement({one.title: one.effects for one in settings})
     assert {"published (one run", "photographs"} <= {

@@ -16,6 +16,7 @@ from gcnlab.experiments.receptive_fields import (
     edges,
     instances,
     measure,
+    measure_all,
     objects_to_measure,
     theoretical_side,
 )
@@ -80,6 +81,21 @@ def test_what_was_measured_is_read_until_metrics_or_wishes_change(measured, smok
         patch.setattr(receptive_fields, "EVALUATION_VERSION", 99)
         with pytest.raises(BaseException, match="measured again"):
             measure(smoke.runs[0], store, 1)
+
+
+@pytest.mark.slow
+def test_two_at_a_time_give_the_same(measured, smoke, tmp_path):
+    out = shutil.copytree(
+        measured[0].out, tmp_path / "out", ignore=shutil.ignore_patterns("fields")
+    )
+    lines, runs = [], smoke.runs[:2]
+    anew = measure_all(runs, Store(out), 1, 2, lines.append)
+    assert lines == [f"({i}/2) {run.name} measured" for i, run in enumerate(runs, 1)]
+    for record, known in zip(anew, measured[1], strict=True):
+        assert record | {"environment": 0} == known | {"environment": 0}
+    assert measure_all(runs, Store(out), 1, 2, lines.append) == anew and len(lines) == 2
+    with pytest.raises(UserError, match="was not trained below"):
+        measure_all(runs, Store(tmp_path / "empty"), 1, 2)
 
 
 @pytest.mark.slow

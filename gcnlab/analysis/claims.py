@@ -18,7 +18,7 @@ from gcnlab.analysis.judging import (
     SUPPORTED,
     Outcome,
 )
-from gcnlab.analysis.rules import BASE, OWN, RULES, STACK_KS, Rule, own_variants
+from gcnlab.analysis.rules import BASE, OWN, RULES, STACK_KS, Rule, own_variants, rule_for
 from gcnlab.analysis.scores import AllDiverged, NotRun, RecordedScores, Scores
 from gcnlab.analysis.statistics import Effect
 from gcnlab.experiments.profiles import Profile
@@ -30,10 +30,11 @@ NOT_CONVERGED, NOT_THE_PAPERS = " (not converged)", "not in the paper"
 # Not judged, but without it the judged effect is easily misread: claim → (in words, comparison).
 _GAIN = ((Variant("gcn", 15), BASE),)
 BESIDE = {
-    5: {"the stacks over the 1×1 baseline": Better(
+    5: {"stack − 1×1 baseline": Better(
         tuple((Variant("stack", k), BASE) for k in STACK_KS), "mean over k")},
     7: {"in points, inside": Better(_GAIN, metric="internal_accuracy"),
         "near boundaries": Better(_GAIN, metric="boundary_accuracy")},
+    11: {"gain that remains with GCN and BR": Better((rule_for(11).test.small,))},
 }  # fmt: skip
 
 
@@ -124,13 +125,6 @@ def _beside(claim: int, scores: Scores) -> dict[str, Effect]:
         with suppress(NotRun):
             shown[words] = comparison.judge(scores).effects[0]
     return shown
-
-
-def effects(
-    profile: Profile, records: Sequence[Record], fields: Sequence[Record] = ()
-) -> list[Effect]:
-    """The judged effect of every claim that has one, with the paper's beside it."""
-    return [verdict.effects[0] for verdict in judge(profile, records, fields) if verdict.effects]
 
 
 def verdict_frame(verdicts: Sequence[Verdict]) -> pd.DataFrame:

@@ -32,10 +32,6 @@ from gcnlab.analysis.statistics import LEAST_SEEDS, Effect, effect_of
 from gcnlab.experiments.variants import Variant
 
 
-def _mean_of_known(values: Sequence[float | None]) -> float | None:
-    return None if None in values else float(np.mean(values))
-
-
 def _keys(effects: Sequence[Effect]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(key for effect in effects for key in effect.keys))
 
@@ -99,7 +95,8 @@ class Better:
         whole, worse = effects[0], [False]
         if len(pairs) > 1:
             worse = significantly_worse([list(values.values()) for values in by_pair])
-            published = _mean_of_known([effect.published for effect in effects])
+            known = [effect.published for effect in effects]
+            published = None if None in known else float(np.mean(known))
             whole = effect_of(self.title, means, published, self.unit, _keys(effects))
             effects = [whole, *effects]
         verdict = CONTRADICTED if any(worse) else direction(whole)

@@ -59,15 +59,8 @@ class LinearCost(Counted):
     limit: float = 0.02
 
     def judge(self, scores: Scores) -> Outcome:
-        ratios = [
-            exact_multiply_adds("gcn", k, None) / exact_multiply_adds("conv", k, None)
-            for k in self.ks
-        ]
-        close = all(
-            abs(ratio * k / 2 - 1) < self.limit for k, ratio in zip(self.ks, ratios, strict=True)
-        )
-        listed = ", ".join(
-            f"k = {k}: {ratio:.3f} (2/k = {2 / k:.3f})"
-            for k, ratio in zip(self.ks, ratios, strict=True)
-        )
-        return Outcome(_word(close), f"multiply-adds of GCN over the dense convolution: {listed}")
+        cost = exact_multiply_adds
+        ratios = {k: cost("gcn", k, None) / cost("conv", k, None) for k in self.ks}
+        close = all(abs(ratio * k / 2 - 1) < self.limit for k, ratio in ratios.items())
+        listed = ", ".join(f"k = {k}: {r:.3f} (2/k = {2 / k:.3f})" for k, r in ratios.items())
+        return Outcome(_word(close), f"multiply-adds, GCN / dense convolution: {listed}")

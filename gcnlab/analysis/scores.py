@@ -154,8 +154,10 @@ class RecordedScores(Scores):
 
 def describe(variant: Variant) -> str:
     """A variant for a reader, with its backbone or stage where it has one."""
-    where = variant.backbone or variant.stage
-    return variant.title + (f" ({where})" if where else "")
+    where, title = variant.backbone or variant.stage, variant.title
+    if variant.protocol == "street":  # its k is each profile's own
+        where, title = f"Cityscapes, {where}", title.replace(f"{variant.k} ", "")
+    return title + (f" ({where})" if where else "")
 
 
 @cache

@@ -27,9 +27,15 @@ def act(options: argparse.Namespace) -> None:
     parameters = {"profile": session.profile.name, "train": True, "seeds": options.seeds}
     parameters |= {"jobs": session.jobs, "data_root": data_root, "out": str(session.out)}
     folder = session.out / session.profile.name
+    if any("session.measure()" in path.read_text(encoding="utf-8") for path in chosen):
+        session.measure()
+    origin = notebooks.state_of(session, parameters)
     for number, notebook in enumerate(chosen, 1):
-        say(f"== notebook {number} of {len(chosen)}: {notebook.name}")
-        notebooks.execute(notebook, folder / "notebooks", parameters)
+        html = (folder / "notebooks" / notebook.name).with_suffix(".html")
+        current = html.is_file() and f'content="{origin}"' in html.read_text(encoding="utf-8")
+        say(f"== notebook {number} of {len(chosen)}: {notebook.name}{', as it was' * current}")
+        if not current:
+            notebooks.execute(notebook, folder / "notebooks", parameters, origin)
     written = page.write(session)
     say(f"\n{session.profile.name}: {session.profile.description}")
     say(closing_text(session, time.monotonic() - started))

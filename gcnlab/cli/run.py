@@ -41,8 +41,7 @@ def _act(options: argparse.Namespace) -> int:
         tell(f"failed: {failure}")
     if FIELDS in names and not failures:
         objects = receptive_fields.THOROUGH if session.profile.evidence else 1
-        for run in session.configs(["1"]):
-            receptive_fields.measure(run, store, objects, say)
+        receptive_fields.measure_all(session.configs(["1"]), store, objects, session.jobs, say)
     say(tables_text(session, [name for name in names if name in TABLES]))
     if ABLATIONS in names:
         say(dense_kernel.findings(session.profile, session.ablations()).to_string())

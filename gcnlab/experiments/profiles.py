@@ -64,52 +64,29 @@ def _synthetic(name: str, title: str, description: str, setting, **options) -> P
 PROFILES = {
     profile.name: profile
     for profile in (
-        _synthetic(
-            "smoke",
-            "smoke test",
-            "a few steps on a few synthetic images: shows that everything runs, never evidence",
-            synthetic_setting.SMOKE,
-            evidence=False,
-        ),
-        _synthetic(
-            "quick",
-            "synthetic data, quick",
-            "synthetic data, 64 px, 8 classes, trained for a part of what convergence takes",
-            synthetic_setting.QUICK,
-            batch_ablations=False,
-        ),
-        _synthetic(
-            "synthetic",
-            "synthetic data",
-            "synthetic data, 64 px, 8 classes, small ResNet pre-trained on single shapes",
-            synthetic_setting.CONVERGED,
-        ),
-        _synthetic(
-            "synthetic-wide",
-            "synthetic data, wide field",
-            "the same data and schedule on a backbone that sees most objects whole",
-            synthetic_setting.WIDE,
-        ),
-        Profile(
-            "photos",
-            "photographs",
-            "VOC 2012 + SBD at 256 px, 7 classes, SqueezeNet 1.1 pre-trained on ImageNet",
-            photo_setting.TEMPLATE,
-            photo_setting.PAIR,
-            "a ResNet of four basic blocks, 32 channels wide, behind a stem of stride 2",
-            photo_setting.PROTOCOLS,
-        ),
-        Profile(
-            "paper",
-            "the paper's scale",
-            "the paper's protocol: VOC 2012 + SBD, 512 px, 21 classes, ResNet-152",
-            paper_setting.TEMPLATE,
-            paper_setting.PAIR,
-            "ResNet-50",
-            paper_setting.PROTOCOLS,
-        ),
+        _synthetic("smoke", "smoke test",
+                   "a few steps on a few synthetic images: shows that everything runs, never "
+                   "evidence", synthetic_setting.SMOKE, evidence=False),
+        _synthetic("quick", "synthetic data, quick",
+                   "drawn scenes, 64 px, 8 classes, a small ResNet pre-trained on single shapes, "
+                   "trained for a part of what convergence takes", synthetic_setting.QUICK,
+                   batch_ablations=False),
+        _synthetic("synthetic", "synthetic data",
+                   "drawn scenes, 64 px, 8 classes, a small ResNet pre-trained on single shapes",
+                   synthetic_setting.CONVERGED),
+        _synthetic("synthetic-wide", "synthetic data, wide field",
+                   "the same data and schedule on a backbone that sees most objects whole",
+                   synthetic_setting.WIDE),
+        Profile("photos", "photographs",
+                "VOC 2012 + SBD at 256 px, 7 classes, SqueezeNet 1.1 pre-trained on ImageNet",
+                photo_setting.TEMPLATE, photo_setting.PAIR,
+                "a ResNet of four basic blocks, 32 channels wide, behind a stem of stride 2",
+                photo_setting.PROTOCOLS),
+        Profile("paper", "the paper's scale",
+                "the paper's protocol: VOC 2012 + SBD, 512 px, 21 classes, ResNet-152",
+                paper_setting.TEMPLATE, paper_setting.PAIR, "ResNet-50", paper_setting.PROTOCOLS),
     )
-}
+}  # fmt: skip
 
 
 def get(name: str) -> Profile:

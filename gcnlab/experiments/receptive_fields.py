@@ -1,9 +1,13 @@
 """What a trained network sees: receptive fields at objects and scores by size, as a record."""
 
+import multiprocessing
+import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
+from itertools import repeat
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,6 +32,7 @@ from gcnlab.experiments.environment import environment, fixed_threads, pick_devi
 from gcnlab.experiments.measuring import inference_context
 from gcnlab.experiments.records import FORMAT, Record
 from gcnlab.experiments.store import EVALUATION_VERSION, Store
+from gcnlab.processes import follow
 
 # Bounds of the size bins as shares of the image's side; the last bin holds what exceeds the
 # theoretical field of the baseline. Smaller than the first bound is no object that one could tell.
@@ -35,6 +40,7 @@ EDGES = (4 / 64, 12 / 64, 20 / 64, 30 / 64)
 WINDOW, STRIDE = 7 / 64, 3 / 64  # of the occlusion, as shares of the side: 11 and 5 of 100 pixels
 SHARES = (0.5, 0.95)  # of the mass of a map, whose smallest square gives its side
 THOROUGH = 20  # objects of each size in the committed study
+Log = Callable[[str], None]
 
 
 class ObjectToMeasure(NamedTuple):
@@ -106,9 +112,7 @@ def objects_to_measure(run: Training, per_bin: int, store: Store) -> Iterator[Ob
                 yield ObjectToMeasure(index, number, size_bin, size, point)
 
 
-def measure(
-    run: Training, store: Store, per_bin: int, log: Callable[[str], None] = print
-) -> Record:
+def measure(run: Training, store: Store, per_bin: int, log: Log = print) -> Record:
     """Measure a trained run, or read what was measured with at least ``per_bin`` objects of each
     size.
 
@@ -117,17 +121,9 @@ def measure(
     validation objects by bin). Fields are those of the true class's score at the object's innermost
     point. ``UserError`` if the run was not trained below the store's folder.
     """
-    path = store.field_path(run)
-    if path is None or store.record(run) is None:
-        raise UserError(f"{run.name} was not trained below {store.out}: train it first")
-    if path.is_file():
-        known = records.read(path)
-        if (known["evaluation_version"], known["settings"]["per_bin"] >= per_bin) == (
-            EVALUATION_VERSION,
-            True,
-        ):
-            return known
-    started = time.monotonic()
+    if known := _known(run, store, per_bin):
+        return known
+    path, started = store.field_path(run), time.monotonic()
     with fixed_threads():
         model = trained_model(run, store).to(pick_device())
         log(f"{run.name}: fields of {per_bin} objects in each of {len(edges(run)) - 1} sizes")
@@ -154,6 +150,33 @@ def measure(
     return records.read(path)
 
 
+def _known(run: Training, store: Store, per_bin: int) -> Record | None:
+    path = store.field_path(run)
+    if path is None or store.record(run) is None:
+        raise UserError(f"{run.name} was not trained below {store.out}: train it first")
+    record = records.read(path) if path.is_file() else {"evaluation_version": None}
+    current = record["evaluation_version"] == EVALUATION_VERSION
+    return record if current and record["settings"]["per_bin"] >= per_bin else None
+
+
+def measure_all(
+    runs: Sequence[Training], store: Store, per_bin: int, jobs: int, log: Log = print
+) -> list[Record]:
+    """:func:`measure` of ``runs``, ``jobs`` at a time, each in a process of its own."""
+    missing = [run for run in runs if _known(run, store, per_bin) is None]
+    context, work = multiprocessing.get_context("spawn"), partial(measure, log=str)  # says nothing
+    with ProcessPoolExecutor(jobs, context, follow, (os.getpid(),)) as pool:
+        try:
+            measured = pool.map(work, missing, repeat(store), repeat(per_bin))
+            for number, record in enumerate(measured, 1):
+                log(f"({number}/{len(missing)}) {record['name']} measured")
+        except BaseException:  # Ctrl-C ends those at work
+            for process in list(pool._processes.values()):
+                process.terminate()
+            raise
+    return [_known(run, store, per_bin) for run in runs]
+
+
 def _occlusion(run: Training) -> tuple[int, int]:
     window, stride = (max(1, round(share * run.data.side)) for share in (WINDOW, STRIDE))
     return window, stride
@@ -173,13 +196,8 @@ def _fields(
         for share in SHARES
     }
     name = data.samples(run.data, "val", store.data_root)[object_.image].name
-    return {
-        "image": name,
-        "instance": object_.instance,
-        "bin": object_.size_bin,
-        "size": object_.size,
-        **sides,
-    }
+    where = {"image": name, "instance": object_.instance}
+    return where | {"bin": object_.size_bin, "size": object_.size} | sides
 
 
 def _scores_by_size(model: torch.nn.Module, run: Training, store: Store) -> tuple[dict, set[str]]:

@@ -11,23 +11,13 @@ from gcnlab.report.words import seeds_text, signed
 FARTHEST = 5  # times the largest published effect: what is farther is drawn at the edge
 
 
-def _clear(effect: Effect) -> bool:
-    """Whether the 95 % interval excludes zero."""
-    return effect.low > 0 or effect.high < 0
-
-
-def _same_sign(effect: Effect) -> bool:
-    return (effect.mean > 0) == (effect.published > 0)
-
-
 def _look(effect: Effect) -> dict[str, str]:
-    if not _clear(effect):
+    if not (effect.low > 0 or effect.high < 0):  # the interval holds zero, or there is none
         return {"color": GREY, "marker": "o", "markerfacecolor": "white"}
     if not effect.published:
         return {"color": INK, "marker": "o"}
-    return (
-        {"color": BLUE, "marker": "o"} if _same_sign(effect) else {"color": ORANGE, "marker": "s"}
-    )
+    same_sign = (effect.mean > 0) == (effect.published > 0)
+    return {"color": BLUE, "marker": "o"} if same_sign else {"color": ORANGE, "marker": "s"}
 
 
 @styled
@@ -59,15 +49,15 @@ def agreement(columns: dict[str, dict[str, Effect]]) -> Chart:
     axes[0].set_yticks(range(len(names)), [style.wrapped(name, 34) for name in names])
     below = [effect for effect in every if effect.mean < 0]  # their numbers stand at the left
     lowest = min((np.nanmin([effect.mean, effect.low]) for effect in below), default=0)
-    left = 2.1 if lowest < -0.4 * reach else 1.05  # with room for the numbers
-    axes[0].set(ylim=(len(names) - 0.4, -0.6), xlim=(-left * reach, 1.7 * reach))
+    left = max(lowest, -reach) - 0.6 * reach  # with room for the numbers
+    axes[0].set(ylim=(len(names) - 0.4, -0.6), xlim=(left, 1.7 * reach))
     figure.supxlabel("effect (points)", size=9.5)
-    title = "Every comparison: as published, and as measured here"
+    title = "Every comparison in points: as published, and as measured here"
     caption = (
         f"Differences in points. Bars: {style.PAIRED}. Filled: the interval excludes zero, with "
-        "the published sign (blue circle) or the other one (orange square); hollow: undecided; "
-        "triangles: beyond the axis. Settings differ in data and backbone: signs compare, sizes "
-        "only roughly."
+        "the published sign (blue circle), the other one (orange square), or none to compare with "
+        "(black); hollow: undecided; triangles: beyond the axis. Settings differ in data and "
+        "backbone: signs compare, sizes only roughly."
     )
     return Chart(figure, title, caption)
 
@@ -78,11 +68,12 @@ def _panel(
     style.zero_line(ax, vertical=True)
     ax.grid(axis="y", visible=False)
     ax.set_title(style.wrapped(title, 22))
+    published = title.startswith("published")
     for row, effect in enumerate(map(effects.get, names)):
         if effect is None:
-            style.beside(ax, "–", (0, row), GREY)
+            style.beside(ax, "not published" if published else "not run", (0, row), GREY)
             continue
-        look = style.PUBLISHED if title.startswith("published") else _look(effect)
+        look = style.PUBLISHED if published else _look(effect)
         at, low, high = np.clip([effect.mean, effect.low, effect.high], -reach, reach)
         if at != effect.mean:
             look = look | {"marker": ">" if at > 0 else "<"}

@@ -36,7 +36,7 @@ def heads_over_k(frame: pd.DataFrame, labels: Labels) -> Chart:
     other = names[others[max(others)]["head"]]
     pairs = [(f"GCN {k} − {other.format(k)}", "", k, gcn[k], row) for k, row in others.items()]
     what = f"Lead in mIoU of GCN over the {other.format('k')} that spans the same k."
-    return gains.chart(frame, pairs, labels, what, over_k=True)
+    return gains.chart(frame, pairs, labels, what, pairs[0][0], pairs[-1][0], over_k=True)
 
 
 def gain_over_m(frame: pd.DataFrame, labels: Labels) -> Chart:
@@ -89,7 +89,8 @@ def stages(frame: pd.DataFrame, labels: Labels) -> Chart:
             step = f"+ {after['row'].removeprefix(before['row']).lstrip('-')}"
             pairs.append((f"{step[2:]} added to {column}", column, step, after, before))
     what = "Gain in mIoU of each step over the one before (MS: several scales, mirrored images)."
-    return gains.chart(frame, pairs, labels, what)
+    told = [label for label, column, *_ in pairs if column == pairs[-1][1]]
+    return gains.chart(frame, pairs, labels, what, *told)
 
 
 @styled

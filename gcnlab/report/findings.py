@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from gcnlab import paper
-from gcnlab.analysis.claims import DECIDED, Verdict
+from gcnlab.analysis.claims import Verdict
 from gcnlab.analysis.tables import SPECS
 from gcnlab.report import verdicts
 from gcnlab.report.verdicts import Setting
@@ -17,6 +17,7 @@ class Question(NamedTuple):
     text: str
     source: str
     claims: tuple[int, ...] = ()
+    shared: bool = False  # its claims have another table before
 
 
 def questions() -> list[Question]:
@@ -27,9 +28,10 @@ def questions() -> list[Question]:
         table = paper.published(name)
         own = tuple(c for c, on in tables.items() if on[:1] == [int(name)])
         claims = own or tuple(c for c, on in tables.items() if int(name) in on)
+        claims = tuple(sorted(claims, key=lambda claim: claim != table.get("answer")))
         source = table["source"].split(", ")[-1]
         short = f"Table {name}: {table['title']}"
-        asked.append(Question(f"table{name}", short, table["question"], source, claims))
+        asked.append(Question(f"table{name}", short, table["question"], source, claims, not own))
     about = "Does a large kernel see more, and is that why it helps?"
     free = tuple(claim for claim, on in tables.items() if not on)
     asked.append(Question("fields", "Fig. 3: what the networks see", about, "section 3.1", free))
@@ -37,7 +39,12 @@ def questions() -> list[Question]:
 
 
 def heading(question: Question, settings: list[Setting]) -> str:
-    """The finding: what became of the question's first claim that any study compared."""
+    """The finding: what became of the question's first claim that any study compared.
+
+    The question itself, where its claims are told with another table.
+    """
+    if question.shared:
+        return question.text
     compared = (c for c in question.claims if any(one.verdict(c).effects for one in settings))
     claim = next(compared, question.claims[0])
     return verdicts.finding([(one, one.verdict(claim)) for one in settings], question.text)
@@ -48,18 +55,16 @@ def markdown(settings: list[Setting]) -> str:
 
     A claim of several tables is told once.
     """
-    lines, told = [], {}
+    lines = []
     for question in questions():
         lines += [f"## {heading(question, settings)}", ""]
-        lines += [f"{question.short} ({question.source}). {question.text}", ""]
-        for claim in question.claims:
-            if claim in told:
-                lines += [f"Claim {claim} is judged together with {told[claim]}, above.", ""]
-                continue
-            told[claim] = question.short.partition(":")[0]
+        text = "Judged together with an earlier table." if question.shared else question.text
+        lines += [f"{question.short} ({question.source}). {text}", ""]
+        for claim in question.claims * (not question.shared):
             judged = [(one, one.verdict(claim)) for one in settings]
             published = verdicts.published_text(verdict for _, verdict in judged)
-            lines += [f"**Claim {claim}: {judged[0][1].claim}** Published: {published}.", ""]
+            stated = verdicts.stated(judged[0][1])
+            lines += [f"**Claim {claim}: {stated}** From the paper's tables: {published}.", ""]
             lines += [_line(one, verdict) for one, verdict in judged] + [""]
     return "\n".join(lines)
 
@@ -67,8 +72,6 @@ def markdown(settings: list[Setting]) -> str:
 def details(verdict: Verdict) -> str:
     """How many runs a verdict has, and what more would have told."""
     parts = [f"n = {verdict.n}"] if verdict.n else []
-    if not verdict.n and verdict.verdict in DECIDED:
-        parts = ["counted, not trained"]
     effect = verdict.effects[0] if verdict.effects else None
     if effect and effect.boot_low is not None:
         bounds = (verdicts.signed(value) for value in (effect.boot_low, effect.boot_high))
@@ -87,6 +90,5 @@ def _line(one: Setting, verdict: Verdict) -> str:
     records = f"[records](results/{name}/tables/records.md#claim-{verdict.id})"
     more = [text for text in (details(verdict), records * bool(verdict.effects)) if text]
     icon = verdicts.ICONS[verdict.verdict]
-    return f"- {icon} **{word}** on {one.title}: {verdict.statement}" + (
-        f" ({', '.join(more)})" if more else ""
-    )
+    told = verdict.statement + verdicts.beside_text(verdict)
+    return f"- {icon} **{word}** on {one.title}: {told}" + f" ({', '.join(more)})" * bool(more)

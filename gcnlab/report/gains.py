@@ -14,7 +14,7 @@ from gcnlab.report.words import seeds_text, signed
 Labels = dict[str, str]  # source → what a reader calls it
 Row = dict[str, Any] | pd.Series  # of a long table, see `gcnlab.analysis.tables.compare`
 Pair = tuple[str, str, Any, Row, Row]  # label, panel, where on the axis, and what is compared
-FAR = 4  # times the largest published difference: beyond it the axis becomes logarithmic
+FAR = 8  # times the largest published difference: beyond it the axis becomes logarithmic
 
 
 def sources_of(frame: pd.DataFrame) -> list[str]:

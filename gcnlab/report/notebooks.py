@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from gcnlab import files
 from gcnlab.errors import UserError
-from gcnlab.experiments.records import MANIFEST
+from gcnlab.experiments.records import COMMITTED, MANIFEST
 
 if TYPE_CHECKING:
     from gcnlab.report.session import Session
@@ -52,14 +52,12 @@ def check_parameters(notebook: Path, parameters: dict[str, Any]) -> None:
             raise UserError(f"{notebook.name} has no parameter {name!r}; it has {', '.join(known)}")
 
 
-def execute(
-    notebook: Path, folder: Path, parameters: dict[str, Any], records: Path | None = None
-) -> Path:
+def execute(notebook: Path, folder: Path, parameters: dict[str, Any], origin: str = "") -> Path:
     """Run ``notebook`` with ``parameters``; write it executed, and as HTML, into ``folder``.
 
-    Returns the path of the HTML page, which names the manifest in the folder ``records``. If a
-    cell fails, the notebook is kept up to there, and the error is raised as ``UserError`` if the
-    cell's was one, else as :class:`NotebookFailed`.
+    Returns the path of the HTML page, in whose head ``origin`` stands. If a cell fails, the
+    notebook is kept up to there, and the error is raised as ``UserError`` if the cell's was one,
+    else as :class:`NotebookFailed`.
     """
     import papermill
     from nbclient.exceptions import DeadKernelError
@@ -82,7 +80,7 @@ def execute(
     except DeadKernelError:
         reason = "its kernel was killed, perhaps for lack of memory; run the same command again"
         raise NotebookFailed(f"{notebook.name}: {reason}") from None
-    files.write(as_html(executed, made_from(notebook, records)), page)
+    files.write(as_html(executed, origin), page)
     return page
 
 
@@ -106,16 +104,27 @@ def publish(session: "Session") -> Path:
     if session.data_root is not None:
         parameters["data_root"] = str(session.data_root)
     with TemporaryDirectory() as work:
-        pages = [execute(n, Path(work), parameters, folder.parent) for n in pick(None)]
+        pages = [execute(n, Path(work), parameters, made_from(n, folder.parent / MANIFEST))
+                 for n in pick(None)]  # fmt: skip
         for page in pages:  # all or none: they link each other
             files.write(page.read_text(encoding="utf-8"), folder / page.name)
     return folder / pages[0].name
 
 
-def made_from(notebook: Path, records: Path | None) -> str:
-    """Digests of a notebook and, where there is one, of the manifest in the folder ``records``."""
-    sources = [notebook] if records is None else [notebook, records / MANIFEST]
+def made_from(*sources: Path) -> str:
+    """Digests of those of ``sources`` that are there, such as a notebook and a manifest."""
     return " ".join(sha256(p.read_bytes()).hexdigest()[:12] for p in sources if p.is_file())
+
+
+def state_of(session: "Session", parameters: dict[str, Any]) -> str:
+    """A digest of all that an executed notebook shows: parameters, code and records."""
+    name, digest = session.profile.name, sha256(repr(parameters).encode())
+    records = (session.out / name).glob("*/*.json")
+    code = Path(__file__).parents[1].rglob("*.*")
+    for path in sorted([*records, *code, *FOLDER.glob("*.ipynb"), COMMITTED / name / MANIFEST]):
+        if path.is_file() and path.suffix != ".pyc":
+            digest.update(bytes(path) + path.read_bytes())
+    return digest.hexdigest()[:12]
 
 
 def as_html(executed: Path, origin: str = "") -> str:

@@ -59,7 +59,8 @@ def write(session: "Session") -> Path:
         decisive=[setting.verdict(claim) for claim in judged.DECISIVE],
         icons=judged.ICONS,
         word_of=judged.word_of,
-        tested=judged.tested,
+        stated=judged.stated,
+        key=judged.KEY.replace("*", ""),
         hero=hero,
         evidence=lambda verdict: _evidence(verdict, settings),
         details=findings.details,
@@ -139,7 +140,7 @@ def _fill_table(
     )
     section.charts = [getattr(charts, spec.chart)(frame, labels)]
     levels = of_cells(session.table(spec.name), frame, labels, known)
-    section.tables = [(f"Table {spec.name}, levels", levels)]
+    section.tables = [(f"Table {spec.name}: all scores", levels)]
     if spec.test_server:
         title = f"Table {spec.test_server}: {paper.published(spec.test_server)['title']}"
         section.tables.append((title, of_frame(exports.test_server(spec))))
@@ -163,6 +164,11 @@ def _may_show(session: "Session", table: str) -> bool:
 
 def _fields(section: Section, session: "Session") -> None:
     label = session.label
+    section.note = (
+        "Valid field: the smallest square around a point that holds 50 % or 95 % of the drop in "
+        "its score when patches of the image are hidden. Claim 13 asks for 1.5 times the side of "
+        "the baseline at both; claim 21 looks at the largest objects."
+    )
     if measured := session.measured():
         sides, sizes = mechanism.field_frame(measured), mechanism.size_frame(measured)
         section.charts = [fields.field_over_k(sides, label), fields.field_by_size(sides, label),

@@ -35,16 +35,18 @@ def markdown(frame: pd.DataFrame) -> str:
 def values() -> dict[str, str]:
     """What can stand between marks, from the committed records of every kind of data.
 
-    ``answer``: three sentences; ``decisive`` and ``claims``: the judged effects of five claims and
-    of all; ``findings``: every question with its answer; ``hero``: the figure of all effects;
-    ``second-run``: where cells that were trained again ended; ``minutes``: what ``./run_all.sh``
-    took.
+    ``key``: what signs mean; ``settings``: what was trained; ``answer``: three sentences;
+    ``decisive`` and ``claims``: the judged effects of five claims and of all; ``findings``: every
+    question with its answer; ``hero``: the figure of all effects; ``second-run``: where cells that
+    were trained again ended; ``minutes``: what ``./run_all.sh`` took.
     """
     settings = verdicts.studies()
     link = "[{text}](results/{profile}/tables/records.md#claim-{claim})"
     kinds = ", ".join(one.kind for one in settings)
     path = f"results/{settings[0].profile.name}/figures/agreement.svg"
     return {
+        "key": verdicts.KEY,
+        "settings": verdicts.described(settings),
         "answer": " ".join(verdicts.answer(settings)),
         "decisive": markdown(verdicts.effects_table(settings, link, verdicts.DECISIVE)),
         "claims": markdown(verdicts.effects_table(settings, link)),

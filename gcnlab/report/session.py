@@ -111,12 +111,8 @@ class Session:
         ks, per_bin = ((3, 7, 15), 4) if self.profile.evidence else ((15,), 1)
         variants = [Variant("conv1x1"), *(Variant("gcn", k) for k in ks)]
         runs = [v.config(self.profile, seed) for v in variants for seed in self.seeds]
-        measured = []
         with controls.bar(len(runs)) as log:
-            for number, run in enumerate(runs, 1):
-                measured.append(receptive_fields.measure(run, self.store, per_bin, log))
-                log(f"({number}/{len(runs)}) {run.name} measured")
-        return measured
+            return receptive_fields.measure_all(runs, self.store, per_bin, self.jobs, log)
 
     @property
     def own(self) -> bool:

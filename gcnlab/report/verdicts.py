@@ -21,9 +21,15 @@ if TYPE_CHECKING:
 ICONS = {SUPPORTED: "✓", CONTRADICTED: "✗", INCONCLUSIVE: "≈", NOT_ENOUGH: "…", NOT_RUN: "–"}
 HEADLINE = 2  # the claim of the second sentence: the global kernel against the 1×1 baseline
 DECISIVE = (HEADLINE, 3, 5, 7, 8)  # GCN against each other head, and the two reasons given for it
+KEY = (
+    "n: training seeds, each on synthetic data with a pre-training of its own. [a, b]: 95 % t "
+    "interval of the n differences within seeds. Paper: from its tables, one run per cell. ✓ "
+    "supported, ✗ contradicted, ≈ inconclusive, … fewer than three seeds, – not run. *Not "
+    "converged*: longer training may still change the scores, so the verdict is provisional."
+)
 QUESTION = (
-    "The paper says that a segmentation network should classify every pixel from a large part of "
-    "the feature map, and gives it one from pairs of k×1 and 1×k convolutions (GCN)."
+    "The paper argues that a segmentation network should classify each pixel from a large part of "
+    "the feature map, and reaches it cheaply by pairs of k×1 and 1×k convolutions (GCN)."
 )
 
 
@@ -71,9 +77,17 @@ def short(claim: int) -> str:
     return next(c["short"] for c in paper.claims() if c["id"] == claim)
 
 
-def tested(claim: int) -> str | None:
-    """What the rule of a claim tests, where that is less than the paper says."""
-    return next((c.get("tested") for c in paper.claims() if c["id"] == claim), None)
+def stated(verdict: Verdict, whole: bool = True) -> str:
+    """What was judged; where that is less than the paper says, ``whole`` adds its own words."""
+    less = next((c.get("tested") for c in paper.claims() if c["id"] == verdict.id), None)
+    return (less + f" (The paper: {verdict.claim})" * whole) if less else verdict.claim
+
+
+def described(settings: Iterable[Setting]) -> str:
+    """What each study trained, and what that stands for."""
+    each = [f"*{one.title}*: {one.profile.description}, "
+            f"{one.profile.template.schedule.steps:,} steps" for one in settings]  # fmt: skip
+    return f"{'. '.join(each)}. These small networks stand for ResNet-50 and ResNet-152."
 
 
 def setting(session: "Session") -> Setting:
@@ -98,9 +112,11 @@ def _weight(one: Setting) -> tuple[int, int]:
 
 
 def word_of(verdict: Verdict) -> str:
-    """The verdict in words; marked where the networks have not converged."""
-    provisional = verdict.verdict in DECIDED and not verdict.converged
-    return verdict.verdict + NOT_CONVERGED * provisional
+    """The verdict in words; marked where networks have not converged, or none was needed."""
+    if verdict.verdict not in DECIDED:
+        return verdict.verdict
+    counted = " (counted)" * (not verdict.n)
+    return verdict.verdict + (counted if verdict.converged else NOT_CONVERGED)
 
 
 def effect_text(effect: Effect | None, n: bool = True) -> str:
@@ -139,20 +155,21 @@ def answer(settings: list[Setting]) -> list[str]:
     )
     if any(not verdict.converged for _, verdict in run):
         came_out += (
-            "; these networks have not converged, so a part of that may be speed of learning"
+            "; these networks have not converged, so a part of that may be speed of learning, as "
+            "most of it was in the first study"
         )
     claims, counted = settings[0].verdicts, settings[0].counted
     rest = "; ".join(f"on {one.title} {one.tally_text()}" for one in settings)
     if counted:
         words = [verdict.verdict for verdict in counted]
         of = ", ".join(f"{words.count(word)} {word}" for word in ICONS if word in words)
-        rest = f"no runs are needed for {len(counted)} ({of}); of the others, {rest}"
+        rest = f"{len(counted)} need no runs ({of}); of the others, {rest}"
     if not settings[0].profile.evidence:
         rest += "; this profile shows that the code runs and is never evidence"
     if all(one.profile.name != "paper" for one in settings):
         rest += "; the paper's own scale is implemented and was not run"
     came_out = came_out if run else "The main comparison was not run yet"
-    return [QUESTION, f"{came_out}.", f"Of the paper's {len(claims)} claims, {rest}."]
+    return [QUESTION, f"{came_out}.", f"Of {len(claims)} claims drawn from the paper, {rest}."]
 
 
 def finding(judged: list[tuple[Setting, Verdict]], question: str) -> str:
@@ -170,11 +187,9 @@ def finding(judged: list[tuple[Setting, Verdict]], question: str) -> str:
         numbers = f"{short(judged[0][1].id)} {numbers}"
     told = ", ".join(f"{word} on {' and '.join(kinds)}" for word, kinds in words.items())
     told = (told if len(words) > 1 else next(iter(words))).capitalize()
-    number, claim = judged[0][1].id, judged[0][1].claim
-    if words.keys() == {SUPPORTED}:
-        lead, claim = "", tested(number) or claim
-    else:  # beside what is undecided a number may have the other sign
-        lead, claim = f"{told}: ", short(number) if words.keys() == {INCONCLUSIVE} else claim
+    lead, claim = "" if words.keys() == {SUPPORTED} else f"{told}: ", stated(judged[0][1], False)
+    if words.keys() == {INCONCLUSIVE}:  # beside what is undecided a number may have the other sign
+        claim = short(judged[0][1].id)
     claim = claim.rstrip(".")
     provisional = any(word_of(verdict) != verdict.verdict for _, verdict in judged)
     return f"{lead}{claim}{': ' * bool(numbers)}{numbers}{', not converged' * provisional}"
@@ -198,6 +213,5 @@ def effects_table(
                 text = effect_text(verdict.effects[0])
                 filled = link.format(text=text, profile=one.profile.name, claim=verdict.id)
                 row[one.title] += f" {filled}{beside_text(verdict)}"
-        less = tested(claim)
-        rows[judged[0][1].claim + (f" (Tested: {less})" if less else "")] = row
-    return pd.DataFrame.from_dict(rows, "index").rename_axis("the paper says")
+        rows[stated(judged[0][1])] = row
+    return pd.DataFrame.from_dict(rows, "index").rename_axis("claim, as tested")
