@@ -138,18 +138,17 @@ def _as_rows(gains: pd.DataFrame, marks: dict[str, dict]) -> Figure:
     for ax, group in zip(axes, groups, strict=True):
         style.zero_line(ax, vertical=True)
         for i, (source, mark) in enumerate(marks.items()):
-            colour = mark["color"]
             rows = gains[(gains["group"] == group) & (gains["source"] == source)]
             shift = (i - (len(marks) - 1) / 2) * 0.72 / len(marks)
             rows = rows.assign(at=[names.index(x) + shift for x in rows["x"]])
             ax.plot(rows["mean"], rows["at"], **mark | {"linestyle": ""})
-            ax.hlines(rows["at"], rows["low"], rows["high"], color=colour, linewidth=1.4)
-            ax.scatter(*_each_seed(rows)[::-1], color=colour, **DOTS)
+            ax.hlines(rows["at"], rows["low"], rows["high"], color=mark["color"], linewidth=1.4)
+            ax.scatter(*_each_seed(rows)[::-1], color=mark["color"], **DOTS)
             for row in rows.to_dict("records"):
                 left = row["mean"] < 0  # away from the line at zero
                 ends = [row["mean"], row["low"], row["high"], *row["values"]]
                 end = np.nanmin(ends) if left else np.nanmax(ends)
-                style.beside(ax, signed(row["mean"]), (end, row["at"]), colour, left=left)
+                style.beside(ax, signed(row["mean"]), (end, row["at"]), mark["color"], left=left)
         ax.set_title(style.wrapped(group, 34 if len(groups) < 3 else 20))
         ax.grid(axis="y", visible=False)
     axes[0].set_yticks(range(len(names)), [style.wrapped(name, 24) for name in names])

@@ -29,10 +29,8 @@ def learning_curves(frame: pd.DataFrame, label: str, score: str = "miou") -> Cha
     families = dict(list(scored.groupby("family", sort=False)))
     if len(families) > 1:
         families = {name: f for name, f in families.items() if name not in set(base["family"])}
-    size = {"rows": (len(families) + 1) // 2, "columns": min(2, len(families))}
-    figure, axes = style.canvas(
-        7.4, 0.6 + 2.7 * size["rows"], **size, sharex=True, sharey=score == "miou"
-    )
+    rows, together = (len(families) + 1) // 2, {"sharex": True, "sharey": score == "miou"}
+    figure, axes = style.canvas(7.4, 0.6 + 2.7 * rows, rows, min(2, len(families)), **together)
     panels = list(zip(axes.flat, families.items(), strict=False))
     ends = [_learning(ax, name, group, base, score) for ax, (name, group) in panels]
     axes[0, 0].set_xlim(right=scored["step"].max() / 0.72)  # the rest is for the names

@@ -137,6 +137,12 @@ def beside_text(verdict: Verdict) -> str:
     return f" ({shown})" * bool(shown)
 
 
+def verdict_line(verdict: Verdict) -> str:
+    """A verdict with its claim and its numbers, as Markdown."""
+    told = f"{stated(verdict)} *{verdict.statement}{beside_text(verdict)}*"
+    return f"{ICONS[verdict.verdict]} **{word_of(verdict)}**: {told}"
+
+
 def published_text(judged: Iterable[Verdict]) -> str:
     """The paper's effect with its unit, as any study has it beside its own; – for none."""
     effects = (verdict.effects[0] for verdict in judged if verdict.effects)
