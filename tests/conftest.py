@@ -85,7 +85,7 @@ def layout(tmp_path_factory):
 
 
 def pytest_addoption(parser):
-    parser.addoption("--kills", type=int, default=12, help="of a study, see tests/test_kills.py")
+    parser.addoption("--kills", type=int, default=25, help="of a study, see tests/test_kills.py")
 
 
 @pytest.fixture

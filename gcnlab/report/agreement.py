@@ -49,17 +49,15 @@ def agreement(columns: dict[str, dict[str, Effect]]) -> Chart:
     axes[0].set_yticks(range(len(names)), [style.wrapped(name, 34) for name in names])
     below = [effect for effect in every if effect.mean < 0]  # their numbers stand at the left
     lowest = min((np.nanmin([effect.mean, effect.low]) for effect in below), default=0)
-    left = max(lowest, -reach) - 1.15 * reach  # with room for the numbers
+    left = max(lowest, -reach) - 0.5 * reach  # with room for the numbers
     axes[0].set(ylim=(len(names) - 0.4, -0.6), xlim=(left, 1.7 * reach))
     figure.supxlabel("effect (points)", size=9.5)
-    title = "Every comparison in points: as published, and as measured here"
     caption = (
         f"Differences in points. Bars: {style.PAIRED}. Filled: the interval excludes zero, with "
         "the published sign (blue circle), the other one (orange square), or none to compare with "
-        "(black); hollow: undecided; triangles: beyond the axis. Settings differ in data and "
-        "backbone: signs compare, sizes only roughly."
+        "(black); hollow: undecided; triangles: beyond the axis."
     )
-    return Chart(figure, title, caption)
+    return Chart(figure, "Every comparison in points: as published, and measured here", caption)
 
 
 def _panel(
@@ -79,6 +77,6 @@ def _panel(
             look = look | {"marker": ">" if at > 0 else "<"}
         ax.hlines(row, low, high, color=look["color"], linewidth=1.6)
         ax.plot(at, row, **{"markersize": 6} | look)
-        left = at < 0  # away from the line at zero
+        left = at < 0 and np.nanmin([at, low]) > -reach / 2  # away from zero, if there is room
         end = np.nanmin([at, low]) if left else np.nanmax([at, high])
         style.beside(ax, signed(effect.mean), (end, row), look["color"], left=left)
