@@ -20,14 +20,15 @@ def write(content: str | bytes | memoryview, path: Path) -> None:
     Of processes that write the same file, one waits for the other. ``OSError`` names ``path``; on a
     full disk it says how much it needs.
     """
-    rest = memoryview(content.encode() if isinstance(content, str) else content)
+    content, written = content.encode() if isinstance(content, str) else content, 0
     path.parent.mkdir(parents=True, exist_ok=True)
     work = path.with_name(f"{path.name}.part")
-    with _alone(work) as file, naming(path, len(rest)):
+    # A view that an error keeps alive crashes the garbage collector of Python 3.12.1 (gh-77894).
+    with memoryview(content) as view, _alone(work) as file, naming(path, len(view)):
         try:
             file.truncate(0)  # of a process that was killed
-            while rest:
-                rest = rest[file.write(rest) :]
+            while written < len(view):
+                written += file.write(view[written:])
             work.replace(path)
         except BaseException:
             work.unlink(missing_ok=True)

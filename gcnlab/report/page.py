@@ -116,8 +116,8 @@ def _sections(
             _fill_table(section, session, spec, known)
         else:
             fill[asked.anchor](section, session)
-        if asked.shared:  # its claims are told elsewhere: the finding is that of its own chart
-            section.heading = section.charts[0].title
+        # Where its claims are told elsewhere, the finding is that of its own chart.
+        section.heading = section.charts[0].title if asked.shared else section.heading
         yield section
 
 

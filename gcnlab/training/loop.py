@@ -142,4 +142,5 @@ def save_atomically(state: dict[str, Any], path: Path) -> None:
     """Write with ``torch.save`` so that ``path`` is always a whole file, the old or the new one."""
     content = io.BytesIO()  # on a full disk, torch's own writer does not say so
     torch.save(state, content)
-    files.write(content.getbuffer(), path)
+    with content.getbuffer() as view:
+        files.write(view, path)
