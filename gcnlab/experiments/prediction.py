@@ -150,7 +150,7 @@ def write_png(image: Image.Image, path: Path) -> None:
     """Write ``image`` so that ``path`` is whole or not there."""
     content = io.BytesIO()
     image.save(content, "png")
-    files.write(content.getbuffer(), path)
+    files.write(content.getvalue(), path)
 
 
 def outputs(pictures: list[Path], out: Path) -> list[Path]:
