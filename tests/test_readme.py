@@ -128,6 +128,7 @@ LOST = Effect("GCN 15 − 1×1", 5.5, -7.0, -8.0, -6.0, 6)
     ((verdict(2, SUPPORTED, (GAIN,)), verdict(2, CONTRADICTED, (LOST,))),
      "Supported on synthetic data, contradicted on photographs: Claim 2: +7.0 [+5.8, +8.2] "
      "(n = 6) on synthetic data, −7.0 [−8.0, −6.0] (n = 6) on photographs"),
+    ((verdict(15, SUPPORTED), verdict(15, SUPPORTED)), "Claim 15"),  # counted: nothing to converge
 ])  # fmt: skip
 def test_a_finding_says_what_became_of_a_claim_on_every_kind_of_data(judged, words):
     settings = [one.profile for one in SETTINGS]

@@ -1,5 +1,6 @@
 """Receptive fields as records: measured once, of named objects, stale when weights change."""
 
+import os
 import shutil
 
 import numpy as np
@@ -84,7 +85,7 @@ def test_what_was_measured_is_read_until_metrics_or_wishes_change(measured, smok
 
 
 @pytest.mark.slow
-def test_two_at_a_time_give_the_same(measured, smoke, tmp_path):
+def test_two_at_a_time_give_the_same(measured, smoke, tmp_path, monkeypatch):
     out = shutil.copytree(
         measured[0].out, tmp_path / "out", ignore=shutil.ignore_patterns("fields")
     )
@@ -96,6 +97,10 @@ def test_two_at_a_time_give_the_same(measured, smoke, tmp_path):
     assert measure_all(runs, Store(out), 1, 2, lines.append) == anew and len(lines) == 2
     with pytest.raises(UserError, match="was not trained below"):
         measure_all(runs, Store(tmp_path / "empty"), 1, 2)
+    shutil.rmtree(out / "smoke" / "fields")
+    monkeypatch.setattr(receptive_fields, "follow", os._exit)  # as if killed
+    with pytest.raises(UserError, match="perhaps for lack of memory"):
+        measure_all(runs, Store(out), 1, 2)
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from functools import cache, partial
 from itertools import repeat
@@ -170,8 +171,11 @@ def measure_all(
             measured = pool.map(work, missing, repeat(store), repeat(per_bin))
             for number, record in enumerate(measured, 1):
                 log(f"({number}/{len(missing)}) {record['name']} measured")
+        except BrokenProcessPool:
+            reason = "its process was killed, perhaps for lack of memory; the same command goes on"
+            raise UserError(f"receptive fields: {reason}") from None
         except BaseException:  # Ctrl-C ends those at work
-            for process in list(pool._processes.values()):
+            for process in list((pool._processes or {}).values()):
                 process.terminate()
             raise
     return [_known(run, store, per_bin) for run in runs]

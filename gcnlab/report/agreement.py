@@ -40,8 +40,8 @@ def agreement(columns: dict[str, dict[str, Effect]]) -> Chart:
     farthest = FARTHEST * (max((abs(size or 0) for size in sizes.values()), default=0) or 1)
     means = [abs(effect.mean) for effect in [*every, *published.values()]]
     reach = min(farthest, max(means, default=farthest))
-    size = (7.6, 1.3 + 0.4 * len(names))
-    figure, (axes,) = style.canvas(*size, columns=1 + len(ours), sharex=True, sharey=True)
+    shape = (7.6, 1.3 + 0.4 * len(names), 1, 1 + len(ours))
+    figure, (axes,) = style.canvas(*shape, sharex=True, sharey=True)
     _panel(axes[0], "published (one run each)", names, published, reach)
     for ax, (title, column) in zip(axes[1:], ours.items(), strict=True):
         title = f"{title}, {seeds_text(effect.n for effect in column.values())}"

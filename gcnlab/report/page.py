@@ -97,10 +97,8 @@ def _write_figures(named: dict[str, Chart], folder: Path) -> None:
 def _evidence(verdict: Verdict, settings: list[judged.Setting]) -> list[str]:
     """What is compared, as published and on every kind of data that has it."""
     own = [(one.title, one.verdict(verdict.id)) for one in settings]
-    texts = {
-        t: judged.effect_text(v.effects[0]) + judged.beside_text(v) for t, v in own if v.effects
-    }
-    run = [f"{title} {text}" for title, text in texts.items()]
+    ran = [(title, v) for title, v in own if v.effects]
+    run = [f"{t} {judged.effect_text(v.effects[0])}{judged.beside_text(v)}" for t, v in ran]
     published = judged.published_text(v for _, v in own)
     return [f"{judged.short(verdict.id)}: published {published}", *run] if run else []
 

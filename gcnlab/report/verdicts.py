@@ -197,7 +197,7 @@ def finding(judged: list[tuple[Setting, Verdict]], question: str) -> str:
     if words.keys() == {INCONCLUSIVE}:  # beside what is undecided a number may have the other sign
         claim = short(judged[0][1].id)
     claim = claim.rstrip(".")
-    provisional = any(word_of(verdict) != verdict.verdict for _, verdict in judged)
+    provisional = any(word_of(verdict).endswith(NOT_CONVERGED) for _, verdict in judged)
     return f"{lead}{claim}{': ' * bool(numbers)}{numbers}{', not converged' * provisional}"
 
 
