@@ -363,7 +363,7 @@ def test_the_readme_is_renewed_only_if_asked(call, smoke, places, monkeypatch):
 def test_notebooks_are_executed_in_order_with_all_parameters(call, places, monkeypatch):
     trained, done, out = [], [], places / "out"
     monkeypatch.setattr(scheduler, "run_all", lambda runs, *_: trained.append(runs) or [])
-    monkeypatch.setattr(notebooks, "execute", lambda *arguments: done.append(arguments))
+    monkeypatch.setattr(notebooks, "execute", lambda path, **given: done.append((path, given)))
     monkeypatch.setattr(page, "write", lambda session: done.append("report") or "report.html")
     options = (*SMOKE, "--seeds", "2", "--out", out)
     code, printed, err = call("notebooks", "--only", "02,01", *options)
@@ -373,9 +373,13 @@ def test_notebooks_are_executed_in_order_with_all_parameters(call, places, monke
     assert [path.name[:2] for path, *_ in executed] == ["01", "02"] and last == "report"
     given = {"profile": "smoke", "train": True, "seeds": 2, "jobs": 1, "data_root": None}
     given["out"] = str(out)
-    origin = executed[0][-1]
-    assert [what for _, *what in executed] == [[out / "smoke" / "notebooks", given, origin]] * 2
-    assert printed.splitlines()[0] == "== notebook 1 of 2: 01_kernel_size.ipynb"
+    given = {"parameters": given, "folder": out / "smoke" / "notebooks"}
+    origin = executed[0][1]["origin"]
+    assert [what for _, what in executed] == [given | {"origin": origin}] * 2
+    assert printed.splitlines()[:2] == [
+        "2 notebooks: 2 to execute, the others are as they were",
+        "(1/2) 01_kernel_size.ipynb executed",
+    ]
     assert "never evidence" in printed and "claims: 18 not run\ntime: " in printed
 
 
@@ -390,7 +394,7 @@ def test_a_notebook_is_executed_again_only_if_what_it_shows_has_changed(call, pl
     monkeypatch.setattr(page, "write", lambda session: "report.html")
     again = ("notebooks", "--only", "01", *SMOKE, "--out", out)
     assert call(*again)[0] == call(*again)[0] == 0 and len(done) == 1
-    assert "01_kernel_size.ipynb, as it was" in call(*again)[1]
+    assert "1 notebooks: 0 to execute" in call(*again)[1]
     files.write("{}", out / "smoke" / "fields" / "new.json")
     assert call(*again)[0] == 0 and len(done) == 2, "a new record"
     assert call(*again, "--seeds", "2")[0] == 0 and len(done) == 3, "other parameters"

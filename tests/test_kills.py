@@ -146,7 +146,7 @@ def test_a_study_that_is_killed_at_any_moment_ends_the_same(kills, tmp_path, cap
 
 KEPT = "what is finished is kept, and the same command goes on from there"
 RUN = ("run", "5", "--jobs", "2")
-NOTEBOOK = ("notebooks", "--only", "04")
+NOTEBOOKS = ("notebooks", "--only", "04,05", "--jobs", "2")
 
 
 @pytest.mark.parametrize(("end", "command", "after", "code", "words"), [
@@ -157,8 +157,9 @@ NOTEBOOK = ("notebooks", "--only", "04")
     ("terminal", RUN, "training steps", 130, f"ended by SIGHUP: {KEPT}"),
     ("pipe", RUN, " to train", 1, f"nobody reads its output any more: {KEPT}"),
     ("pipe", ("status",), "", 0, ""),
-    (signal.SIGTERM, NOTEBOOK, "notebook 1 of 1", 130, f"ended by SIGTERM: {KEPT}"),
-    (signal.SIGKILL, NOTEBOOK, "notebook 1 of 1", -9, ""),
+    (signal.SIGTERM, NOTEBOOKS, "to execute", 130, f"ended by SIGTERM: {KEPT}"),
+    (signal.SIGINT, NOTEBOOKS, "to execute", 130, f"interrupted: {KEPT}"),
+    (signal.SIGKILL, NOTEBOOKS, "to execute", -9, ""),
 ])  # fmt: skip
 def test_what_ends_a_program_is_told_leaves_no_process_and_loses_nothing(
     end, command, after, code, words, smoke, tmp_path
@@ -167,7 +168,7 @@ def test_what_ends_a_program_is_told_leaves_no_process_and_loses_nothing(
     if isinstance(number, int) and signal.getsignal(number) == signal.SIG_IGN:
         pytest.skip("these tests were started with this signal ignored, as nohup does")
     folder = tmp_path / "study"
-    if command == NOTEBOOK:
+    if command == NOTEBOOKS:
         shutil.copytree(smoke.out, folder / "out")
     program = Program(folder, *command, output=end if isinstance(end, str) else "file")
     program.wait_for(after)

@@ -116,6 +116,9 @@ def test_distances_are_euclidean_and_regions_grow_to_everything(seed):
     ]  # fmt: skip
     oracle = [min(np.hypot(*(a - b)) for b in boundary) for a in pixels]
     assert boundary_distance(label).ravel() == pytest.approx(np.array(oracle))
+    for limit in (0, 0.875, 1, 3.5, 7, 1e9):
+        within = np.where(boundary_distance(label) <= limit, boundary_distance(label), np.inf)
+        assert np.array_equal(boundary_distance(label, limit), within), limit
     regions = [boundary_region(label, distance) for distance in (0, 1, 3, 7, np.inf)]
     assert all(not (small & ~large).any() for small, large in pairwise(regions))
     assert np.array_equal(regions[-1], label != VOID), "void pixels belong to no region"

@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 
-from gcnlab import data
+from gcnlab import data, processes
 from gcnlab.analysis import mechanism
 from gcnlab.errors import UserError
 from gcnlab.experiments import receptive_fields, records
@@ -98,7 +98,7 @@ def test_two_at_a_time_give_the_same(measured, smoke, tmp_path, monkeypatch):
     with pytest.raises(UserError, match="was not trained below"):
         measure_all(runs, Store(tmp_path / "empty"), 1, 2)
     shutil.rmtree(out / "smoke" / "fields")
-    monkeypatch.setattr(receptive_fields, "follow", os._exit)  # as if killed
+    monkeypatch.setattr(processes, "follow", os._exit)  # as if killed
     with pytest.raises(UserError, match="perhaps for lack of memory"):
         measure_all(runs, Store(out), 1, 2)
 

@@ -36,6 +36,11 @@ def _keys(effects: Sequence[Effect]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(key for effect in effects for key in effect.keys))
 
 
+def _by_seed(scores: Scores, pair: Pair, metric: str) -> Mapping[int, float]:
+    better, worse = (scores.by_seed(variant, metric) for variant in pair)
+    return {seed: better[seed] - worse[seed] for seed in better.keys() & worse.keys()}
+
+
 @dataclass(frozen=True)
 class Rises:
     """Scores rise along ``variants``: Page's test with seeds as blocks.
@@ -89,7 +94,7 @@ class Better:
     def judge(self, scores: Scores) -> Outcome:
         pairs = [pair for pair in self.pairs if all(map(scores.exists, pair))]
         effects = [replace(scores.effect(*pair, self.metric), unit=self.unit) for pair in pairs]
-        by_pair = [self._by_seed(scores, pair) for pair in pairs]
+        by_pair = [_by_seed(scores, pair, self.metric) for pair in pairs]
         seeds = sorted(set.intersection(*(set(values) for values in by_pair)))
         means = [float(np.mean([values[seed] for values in by_pair])) for seed in seeds]
         whole, worse = effects[0], [False]
@@ -102,10 +107,6 @@ class Better:
         verdict = CONTRADICTED if any(worse) else direction(whole)
         statement = "; ".join(f"{effect.name} {text(effect)}" for effect in effects)
         return outcome(verdict, statement, effects, means)
-
-    def _by_seed(self, scores: Scores, pair: Pair) -> Mapping[int, float]:
-        better, worse = (scores.by_seed(variant, self.metric) for variant in pair)
-        return {seed: better[seed] - worse[seed] for seed in better.keys() & worse.keys()}
 
 
 @dataclass(frozen=True)
@@ -157,11 +158,9 @@ class Peak:
 
 
 @dataclass(frozen=True)
-class MoreIn:
-    """``better`` removes a larger share of the error in region ``strong`` than in region ``weak``.
-
-    Shares and not points: the regions differ several times in their error.
-    """
+class _Regions:
+    """``better`` against ``worse`` in the regions ``strong`` and ``weak``, in points and in shares
+    of the error: the regions differ several times in their error."""
 
     better: Variant
     worse: Variant
@@ -171,28 +170,32 @@ class MoreIn:
     def needs(self) -> list[Need]:
         return [(v, m) for v in (self.better, self.worse) for m in (self.strong, self.weak)]
 
+    def measured(self, scores: Scores) -> tuple[list[Effect], list[np.ndarray], str]:
+        """Of both regions: the effect in points, the shares removed by seed; and these told."""
+        metrics = (self.strong, self.weak)
+        effects = [replace(scores.effect(self.better, self.worse, m), name=m.replace("_", " "))
+                   for m in metrics]  # fmt: skip
+        shares = [scores.error_share(self.better, self.worse, metric) for metric in metrics]
+        told = (f"{effect.name} {text(effect)} ({share.mean():.0f} % of its error)"
+                for effect, share in zip(effects, shares, strict=True))  # fmt: skip
+        return effects, shares, "; ".join(told)
+
+
+@dataclass(frozen=True)
+class MoreIn(_Regions):
+    """``better`` removes a larger share of the error in region ``strong`` than in ``weak``."""
+
     def judge(self, scores: Scores) -> Outcome:
-        strong, weak = (
-            scores.error_share(self.better, self.worse, metric)
-            for metric in (self.strong, self.weak)
-        )
-        names = [metric.replace("_", " ") for metric in (self.strong, self.weak)]
-        published = self._published_shares()
-        points = [scores.effect(self.better, self.worse, m) for m in (self.strong, self.weak)]
-        keys = _keys(points)
-        more = effect_of(f"share of the error removed, {names[0]} − {names[1]}", strong - weak,
+        points, (strong, weak), told = self.measured(scores)
+        published, keys = self._published_shares(), _keys(points)
+        name = f"share of the error removed, {points[0].name}"
+        more = effect_of(f"{name} − {points[1].name}", strong - weak,
                          published[0] - published[1], "%", keys)  # fmt: skip
-        name = f"share of the error removed, {names[0]}"
         alone = effect_of(name, strong, published[0], "%", keys)
         verdict = direction(more)
         if verdict == SUPPORTED and direction(alone) != SUPPORTED:
             verdict = INCONCLUSIVE
-        shares = [strong.mean(), weak.mean()]
-        statement = f"{more.name} {text(more)}; " + "; ".join(
-            f"{name} {text(effect)} ({share:.0f} % of its error)"
-            for name, effect, share in zip(names, points, shares, strict=True)
-        )
-        points = [replace(e, name=n) for e, n in zip(points, names, strict=True)]
+        statement = f"{more.name} {text(more)}; {told}"
         return outcome(verdict, statement, [more, alone, *points], strong - weak)
 
     def _published_shares(self) -> tuple[float, float]:
@@ -204,37 +207,18 @@ class MoreIn:
 
 
 @dataclass(frozen=True)
-class OnlyIn:
+class OnlyIn(_Regions):
     """``better`` gains in region ``strong``, and changes region ``weak`` by less than ``limit``
     points."""
 
-    better: Variant
-    worse: Variant
-    strong: str
-    weak: str
     limit: float
 
-    def needs(self) -> list[Need]:
-        return [(v, m) for v in (self.better, self.worse) for m in (self.strong, self.weak)]
-
     def judge(self, scores: Scores) -> Outcome:
-        names = [metric.replace("_", " ") for metric in (self.strong, self.weak)]
-        gain, change = (
-            replace(scores.effect(self.better, self.worse, metric), name=name)
-            for metric, name in zip((self.strong, self.weak), names, strict=True)
-        )
+        (gain, change), _, told = self.measured(scores)
         equal = equivalence(scores.difference(self.better, self.worse, self.weak), self.limit)
         words = [direction(gain), equal]
         verdict = CONTRADICTED if equal == CONTRADICTED else combined(words)
-        shares = [
-            scores.error_share(self.better, self.worse, metric).mean()
-            for metric in (self.strong, self.weak)
-        ]
-        statement = "; ".join(
-            f"{effect.name} {text(effect)} ({share:.0f} % of its error)"
-            for effect, share in zip((gain, change), shares, strict=True)
-        )
-        statement += f"; a change below {self.limit:g} points counts as hardly any"
+        statement = f"{told}; a change below {self.limit:g} points counts as hardly any"
         values = scores.difference(self.better, self.worse, self.strong)
         return outcome(verdict, statement, [gain, change], values)
 
@@ -274,13 +258,7 @@ class SmallerGain:
         return [(variant, self.metric) for variant in (*self.small, *self.large)]
 
     def judge(self, scores: Scores) -> Outcome:
-        by_seed = [
-            {seed: a[seed] - b[seed] for seed in a.keys() & b.keys()}
-            for a, b in (
-                [scores.by_seed(variant, self.metric) for variant in pair]
-                for pair in (self.large, self.small)
-            )
-        ]
+        by_seed = (_by_seed(scores, pair, self.metric) for pair in (self.large, self.small))
         values = statistics.differences(*by_seed)
         small, large = (scores.effect(*pair, self.metric) for pair in (self.small, self.large))
         known = [effect.published for effect in (large, small)]

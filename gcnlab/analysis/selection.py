@@ -21,9 +21,7 @@ from gcnlab.experiments.variants import Variant
 from gcnlab.training import TRAINING_VERSION
 
 LEAST_STEPS = 100
-AT_CHANCE = (
-    0.01  # mIoU above that of the most frequent class everywhere: not more has learned nothing
-)
+AT_CHANCE = 0.01  # mIoU above that of the commonest class everywhere: not more learned nothing
 
 
 def run_of(record: Record) -> Run:

@@ -2,12 +2,14 @@
 
 import argparse
 import time
+from functools import partial
 
 from gcnlab.cli.progress import Progress
 from gcnlab.cli.showing import closing_text, open_session, say
 from gcnlab.errors import UserError
 from gcnlab.experiments import resources, scheduler
 from gcnlab.experiments.config import Run
+from gcnlab.processes import in_parallel
 from gcnlab.report import notebooks, page
 from gcnlab.report.session import Session
 
@@ -26,20 +28,19 @@ def act(options: argparse.Namespace) -> None:
     data_root = None if session.data_root is None else str(session.data_root)
     parameters = {"profile": session.profile.name, "train": True, "seeds": options.seeds}
     parameters |= {"jobs": session.jobs, "data_root": data_root, "out": str(session.out)}
-    folder = session.out / session.profile.name
+    folder = session.out / session.profile.name / "notebooks"
     if any("session.measure()" in path.read_text(encoding="utf-8") for path in chosen):
         session.measure()
     origin = notebooks.state_of(session, parameters)
-    for number, notebook in enumerate(chosen, 1):
-        html = (folder / "notebooks" / notebook.name).with_suffix(".html")
-        current = html.is_file() and f'content="{origin}"' in html.read_text(encoding="utf-8")
-        say(f"== notebook {number} of {len(chosen)}: {notebook.name}{', as it was' * current}")
-        if not current:
-            notebooks.execute(notebook, folder / "notebooks", parameters, origin)
+    outdated = [path for path in chosen if not notebooks.is_current(path, folder, origin)]
+    say(f"{len(chosen)} notebooks: {len(outdated)} to execute, the others are as they were")
+    execute = partial(notebooks.execute, folder=folder, parameters=parameters, origin=origin)
+    in_parallel(execute, outdated, session.jobs, lambda number, path: say(
+        f"({number}/{len(outdated)}) {path.name} executed"))  # fmt: skip
     written = page.write(session)
     say(f"\n{session.profile.name}: {session.profile.description}")
     say(closing_text(session, time.monotonic() - started))
-    say(f"\nexecuted notebooks: {folder / 'notebooks'}\ntables:             {folder / 'tables'}")
+    say(f"\nexecuted notebooks: {folder}\ntables:             {folder.parent / 'tables'}")
     say(f"open this:          {written}")
 
 

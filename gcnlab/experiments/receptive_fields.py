@@ -1,14 +1,9 @@
 """What a trained network sees: receptive fields at objects and scores by size, as a record."""
 
-import multiprocessing
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from functools import cache, partial
-from itertools import repeat
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -33,7 +28,7 @@ from gcnlab.experiments.environment import environment, fixed_threads, pick_devi
 from gcnlab.experiments.measuring import inference_context
 from gcnlab.experiments.records import FORMAT, Record
 from gcnlab.experiments.store import EVALUATION_VERSION, Store
-from gcnlab.processes import follow
+from gcnlab.processes import in_parallel
 
 # Bounds of the size bins as shares of the image's side; the last bin holds what exceeds the
 # theoretical field of the baseline. Smaller than the first bound is no object that one could tell.
@@ -165,19 +160,9 @@ def measure_all(
 ) -> list[Record]:
     """:func:`measure` of ``runs``, ``jobs`` at a time, each in a process of its own."""
     missing = [run for run in runs if _known(run, store, per_bin) is None]
-    context, work = multiprocessing.get_context("spawn"), partial(measure, log=str)  # says nothing
-    with ProcessPoolExecutor(jobs, context, follow, (os.getpid(),)) as pool:
-        try:
-            measured = pool.map(work, missing, repeat(store), repeat(per_bin))
-            for number, record in enumerate(measured, 1):
-                log(f"({number}/{len(missing)}) {record['name']} measured")
-        except BrokenProcessPool:
-            reason = "its process was killed, perhaps for lack of memory; the same command goes on"
-            raise UserError(f"receptive fields: {reason}") from None
-        except BaseException:  # Ctrl-C ends those at work
-            for process in list((pool._processes or {}).values()):
-                process.terminate()
-            raise
+    work = partial(measure, store=store, per_bin=per_bin, log=str)  # says nothing
+    in_parallel(work, missing, jobs, lambda number, run: log(
+        f"({number}/{len(missing)}) {run.name} measured"))  # fmt: skip
     return [_known(run, store, per_bin) for run in runs]
 
 

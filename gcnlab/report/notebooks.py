@@ -1,7 +1,6 @@
 """Executing the notebooks in batch, with papermill, and publishing them as HTML."""
 
 import re
-import sys
 from hashlib import sha256
 from importlib import resources
 from pathlib import Path
@@ -68,7 +67,7 @@ def execute(notebook: Path, folder: Path, parameters: dict[str, Any], origin: st
     executed, page = folder / notebook.name, (folder / notebook.name).with_suffix(".html")
     # A failing cell's error is in the notebook; the kernel's own log only says how it was ended.
     quiet = {"progress_bar": False, "extra_arguments": ["--IPKernelApp.log_level=50"]}
-    options = {"kernel_name": "python3", "stdout_file": sys.stdout} | quiet
+    options = {"kernel_name": "python3"} | quiet
     papermill_io.register(str(folder), _Whole)
     try:
         papermill.execute_notebook(str(notebook), str(executed), parameters, **options)
@@ -125,6 +124,12 @@ def state_of(session: "Session", parameters: dict[str, Any]) -> str:
         if path.is_file() and path.suffix != ".pyc":
             digest.update(bytes(path) + path.read_bytes())
     return digest.hexdigest()[:12]
+
+
+def is_current(notebook: Path, folder: Path, origin: str) -> bool:
+    """Whether the page of ``notebook`` in ``folder`` is whole and names ``origin``."""
+    page = (folder / notebook.name).with_suffix(".html")
+    return page.is_file() and f'content="{origin}"' in page.read_text(encoding="utf-8")
 
 
 def as_html(executed: Path, origin: str = "") -> str:

@@ -150,7 +150,6 @@ def _fill_table(
         section.charts.append(charts.gain_over_distance(regions, session.label, headline))
     if spec.examples and _may_show(session, spec.name):
         section.charts.append(images.qualitative(**session.examples(table=spec.name)))
-    return section
 
 
 def _may_show(session: "Session", table: str) -> bool:
