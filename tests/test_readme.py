@@ -123,8 +123,8 @@ LOST = Effect("GCN 15 − 1×1", 5.5, -7.0, -8.0, -6.0, 6)
     ((verdict(2, SUPPORTED, (GAIN,)), verdict(2, NOT_RUN)),
      "Claim 2: +7.0 [+5.8, +8.2] (n = 6) on synthetic data"),
     ((verdict(2, INCONCLUSIVE, (GAIN,), False), verdict(2, NOT_RUN)),
-     "Inconclusive: GCN 15 − 1×1 baseline: +7.0 [+5.8, +8.2] (n = 6) on synthetic data, "
-     "not converged"),
+     "Inconclusive: GCN 15 − 1×1 baseline: +7.0 [+5.8, +8.2] (n = 6) on synthetic data "
+     "(not converged)"),
     ((verdict(2, SUPPORTED, (GAIN,)), verdict(2, CONTRADICTED, (LOST,))),
      "Supported on synthetic data, contradicted on photographs: Claim 2: +7.0 [+5.8, +8.2] "
      "(n = 6) on synthetic data, −7.0 [−8.0, −6.0] (n = 6) on photographs"),

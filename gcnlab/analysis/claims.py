@@ -26,7 +26,7 @@ from gcnlab.experiments.records import Record
 from gcnlab.experiments.variants import Variant
 
 DECIDED = (SUPPORTED, CONTRADICTED, INCONCLUSIVE)
-NOT_CONVERGED, NOT_THE_PAPERS = " (not converged)", "not in the paper"
+NOT_THE_PAPERS = "not in the paper"
 # Not judged, but without it the judged effect is easily misread: claim → (in words, comparison).
 BESIDE = {
     5: {"stack − 1×1 baseline": Better(tuple((Variant("stack", k), BASE) for k in STACK_KS))},
@@ -65,6 +65,11 @@ class Verdict:
     converged: bool
     diverged: int
     beside: dict[str, Effect] = field(default_factory=dict)
+
+    @property
+    def provisional(self) -> str:
+        """`` (not converged)`` where that is so, else empty."""
+        return " (not converged)" * (self.verdict in DECIDED and not self.converged)
 
 
 def judge(
@@ -133,7 +138,7 @@ def verdict_frame(verdicts: Sequence[Verdict]) -> pd.DataFrame:
         {
             "claim": v.id,
             "what it says" if own else "the paper says": v.claim,
-            "verdict": v.verdict + NOT_CONVERGED * (v.verdict in DECIDED and not v.converged),
+            "verdict": v.verdict + v.provisional,
             "statement": v.statement,
             "n": v.n,
             "detectable": "" if v.detectable is None else f"{v.detectable:.1f}",

@@ -159,8 +159,7 @@ class Peak:
 
 @dataclass(frozen=True)
 class _Regions:
-    """``better`` against ``worse`` in the regions ``strong`` and ``weak``, in points and in shares
-    of the error: the regions differ several times in their error."""
+    """``better`` against ``worse`` in two regions, in points and in shares of their error."""
 
     better: Variant
     worse: Variant
@@ -183,7 +182,10 @@ class _Regions:
 
 @dataclass(frozen=True)
 class MoreIn(_Regions):
-    """``better`` removes a larger share of the error in region ``strong`` than in ``weak``."""
+    """``better`` removes a larger share of the error in region ``strong`` than in region ``weak``.
+
+    Shares and not points: the regions differ several times in their error.
+    """
 
     def judge(self, scores: Scores) -> Outcome:
         points, (strong, weak), told = self.measured(scores)

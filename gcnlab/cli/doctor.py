@@ -56,10 +56,9 @@ def _packages() -> Iterator[Finding]:
     project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     low, high = map(int, re.findall(r"3\.(\d+)", project["requires-python"]))
     fits = low <= sys.version_info[1] < high
-    remedy = (
-        "" if fits else f"use Python 3.{low} to 3.{high - 1}: PYTHON=python3.{low} ./run_all.sh"
-    )
-    yield Finding("python", f"{platform.python_version()} ({sys.executable})", remedy, not fits)
+    use = f"use Python 3.{low} to 3.{high - 1}: PYTHON=python3.{low} ./run_all.sh"
+    python = f"{platform.python_version()} ({sys.executable})"
+    yield Finding("python", python, "" if fits else use, not fits)
     pins = (CHECKOUT / "constraints.txt").read_text(encoding="utf-8").lower()
     pinned = dict(re.findall(r"^([\w.-]+)==(\S+)", pins, re.M))
     groups = {"core": project["dependencies"]} | project["optional-dependencies"]

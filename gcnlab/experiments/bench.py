@@ -24,12 +24,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from scipy.ndimage import (
-    distance_transform_edt,
-    generate_binary_structure,
-    grey_dilation,
-    grey_erosion,
-)
+from scipy import ndimage
 from torch.utils.flop_counter import FlopCounterMode
 
 from gcnlab.data import Split
@@ -278,15 +273,16 @@ def _metrics(side: int) -> dict[str, Callable]:
     prediction = np.where(noise, (target + 1) % CLASSES, target)
 
     def boundary() -> np.ndarray:  # as scikit-image's find_boundaries works
-        cross = generate_binary_structure(2, 1)
-        dilated, eroded = (f(target, footprint=cross) for f in (grey_dilation, grey_erosion))
+        cross = ndimage.generate_binary_structure(2, 1)
+        filters = (ndimage.grey_dilation, ndimage.grey_erosion)
+        dilated, eroded = (extreme(target, footprint=cross) for extreme in filters)
         return dilated != eroded
 
     def plain() -> tuple[np.ndarray, list[int]]:
         matrix = sklearn.confusion_matrix(target.ravel(), prediction.ravel(), labels=range(CLASSES))
         within = []
         for distance in DISTANCES:  # one region at a time, as an evaluation script asks for it
-            region = distance_transform_edt(~boundary()) <= distance
+            region = ndimage.distance_transform_edt(~boundary()) <= distance
             within.append(int((prediction == target)[region].sum()))
         return matrix, within
 
@@ -297,7 +293,7 @@ def _metrics(side: int) -> dict[str, Callable]:
 
     edge = boundary()
     assert all(map(np.array_equal, ours(), plain()))
-    return {"plain": plain, "bare": lambda: distance_transform_edt(~edge), "ours": ours}
+    return {"plain": plain, "bare": lambda: ndimage.distance_transform_edt(~edge), "ours": ours}
 
 
 def _occlusion(side: int, refine: bool) -> dict[str, Callable]:

@@ -19,6 +19,7 @@ import pandas as pd
 
 from gcnlab.experiments.config import PreTraining, Training
 from gcnlab.experiments.profiles import Profile
+from gcnlab.experiments.records import COMMITTED
 from gcnlab.experiments.store import Store
 from gcnlab.experiments.variants import Variant
 
@@ -26,75 +27,81 @@ LEAST_GAIN = 1.5  # points of mIoU that doubling the steps must add to be worth 
 SEEDS = (0, 1)
 VARIANTS = (Variant("conv1x1"), Variant("gcn", 15), Variant("conv", 9), Variant("gcn", 3),
             Variant("gcn", 9))  # fmt: skip
-STEPS = {"synthetic": (2400, 4800, 9600), "photos": (1500, 3000, 6000), "smoke": (2, 4)}
-BACKBONES = ("bottleneck19", "bottleneck27", "bottleneck35", "small")
+STEPS = dict.fromkeys(("synthetic", "synthetic-wide"), (2400, 4800, 9600))
+STEPS |= {"photos": (1500, 3000, 6000), "smoke": (2, 4)}
+_METRICS = ["miou", "training_miou"]
+HELD_OUT = COMMITTED / "pilot" / "held-out.csv"  # what it gave, on other backbones and rates too
 
 
-def configs(
-    profile: Profile, backbones: Sequence[str] | None = None, steps: Sequence[int] | None = None
-) -> list[Training]:
-    """The pilot's trainings: every variant, seed and length on the profile's backbone, or on
-    others."""
-    template = profile.template
-    names = (template.backbone,) if backbones is None else backbones
-    lengths = STEPS[profile.name] if steps is None else steps
-    drawn = isinstance(template.start, PreTraining)
-    seeds, variants = (SEEDS, VARIANTS) if drawn else (SEEDS[:1], VARIANTS[:3])
+def variants(profile: Profile) -> tuple[Variant, ...]:
+    """The variants whose scores must have settled."""
+    return VARIANTS if isinstance(profile.template.start, PreTraining) else VARIANTS[:3]
+
+
+def configs(profile: Profile, steps: Sequence[int] = ()) -> list[Training]:
+    """The pilot's trainings: every length (those of ``STEPS`` by default), variant and seed."""
+    compared = variants(profile)
+    seeds = SEEDS if compared == VARIANTS else SEEDS[:1]
     return [
-        _config(profile, variant, name, length, seed)
-        for name in names
-        for length in lengths
-        for variant in variants
+        _config(variant.config(profile, seed), length)
+        for length in steps or STEPS[profile.name]
+        for variant in compared
         for seed in seeds
     ]
 
 
-def _config(profile: Profile, variant: Variant, backbone: str, steps: int, seed: int) -> Training:
-    run = variant.config(profile, seed)
-    start = run.start
-    if isinstance(start, PreTraining):
-        start = replace(start, backbone=backbone)
+def _config(run: Training, steps: int) -> Training:
     schedule = replace(run.schedule, steps=steps, evaluations=min(20, steps))
-    return replace(
-        run,
-        backbone=backbone,
-        data=replace(run.data, holdout=True),
-        schedule=schedule,
-        start=start,
-        label=f"pilot-{backbone}-{steps}",
-    )
+    data, label = replace(run.data, holdout=True), f"pilot-{run.backbone}-{steps}"
+    return replace(run, data=data, schedule=schedule, label=label)
 
 
-def scores(profile: Profile, store: Store, runs: Sequence[Training]) -> pd.DataFrame:
-    """Held-out and training mIoU (%) of the finished ``runs``: variant, backbone, steps, seed, …"""
+def scores(profile: Profile, store: Store) -> pd.DataFrame:
+    """Held-out and training mIoU (%) of the finished runs, by variant, steps and seed."""
     rows = []
-    for run in runs:
+    for run in configs(profile):
         record = store.record(run)
-        if record is None or record.get("diverged"):
-            continue
-        title = Variant(run.head, run.k).title
-        what = (run.backbone, title, run.schedule.steps, run.seed)
-        metrics = (record["metrics"][name] for name in ("miou", "training_miou"))
-        rows.append((*what, *(float("nan") if value is None else 100 * value for value in metrics)))
-    columns = ["backbone", "variant", "steps", "seed", "miou", "training_miou"]
-    return pd.DataFrame(rows, columns=columns)
+        if record is not None and not record.get("diverged"):
+            measured = (record["metrics"][name] for name in _METRICS)
+            rows.append((Variant(run.head, run.k).title, run.schedule.steps, run.seed, *measured))
+    frame = pd.DataFrame(rows, columns=["variant", "steps", "seed", *_METRICS])
+    return frame.assign(**100 * frame[_METRICS].astype(float))
 
 
-def converged_steps(frame: pd.DataFrame) -> int | None:
+def committed(profile: Profile) -> pd.DataFrame:
+    """The same of the committed pilot, and of lengths that it tried besides."""
+    frame, schedule = pd.read_csv(HELD_OUT), profile.template.schedule
+    of = {"backbone": profile.template.backbone, "batch_size": schedule.batch_size}
+    of |= {"lr": schedule.lr, "backbone_lr": schedule.backbone_lr}
+    frame = frame[(frame[list(of)] == pd.Series(of)).all(axis=1)]
+    titles = [Variant(row.head, row.k).title for row in frame.itertuples()]
+    frame = frame.assign(variant=titles, miou=frame["held_out_miou"])
+    return frame[["variant", "steps", "seed", *_METRICS]]
+
+
+def gains(frame: pd.DataFrame, profile: Profile) -> pd.DataFrame:
+    """Points that doubling the steps adds: steps × variant, mean of the seeds that have both.
+
+    nan for a variant of which a length was not run.
+    """
+    table = frame.pivot(index=["variant", "seed"], columns="steps", values="miou")
+    doubled = {n: table[2 * n] - table[n] for n in table if 2 * n in table}
+    by_variant = pd.DataFrame(doubled, index=table.index).groupby("variant").mean()
+    return by_variant.reindex([variant.title for variant in variants(profile)]).T
+
+
+def converged_steps(frame: pd.DataFrame, profile: Profile) -> int | None:
     """The shortest length whose double adds less than ``LEAST_GAIN`` to every variant; None if
     none."""
-    table = frame.groupby(["variant", "steps"])["miou"].mean().unstack("steps")
-    for steps in table.columns[:-1]:
-        if 2 * steps in table and (table[2 * steps] - table[steps]).lt(LEAST_GAIN).all():
-            return int(steps)
-    return None
+    settled = gains(frame, profile).lt(LEAST_GAIN).all(axis=1)
+    return int(settled.idxmax()) if settled.any() else None
 
 
 def report(profile: Profile, store: Store) -> str:
     """What the pilot says of the profile's schedule, as text."""
-    frame = scores(profile, store, configs(profile))
+    frame = scores(profile, store)
     if frame.empty:
         return "The pilot was not run."
-    table = frame.groupby(["variant", "steps"])[["miou", "training_miou"]].mean().unstack("steps")
-    chosen = converged_steps(frame)
+    table = frame.groupby(["variant", "steps"])[_METRICS].mean().unstack("steps")
+    chosen = converged_steps(frame, profile)
     return f"{table.round(1).to_string()}\nshortest converged schedule: {chosen or 'none of these'}"

@@ -160,9 +160,8 @@ def measure_all(
 ) -> list[Record]:
     """:func:`measure` of ``runs``, ``jobs`` at a time, each in a process of its own."""
     missing = [run for run in runs if _known(run, store, per_bin) is None]
-    work = partial(measure, store=store, per_bin=per_bin, log=str)  # says nothing
-    in_parallel(work, missing, jobs, lambda number, run: log(
-        f"({number}/{len(missing)}) {run.name} measured"))  # fmt: skip
+    work, of = partial(measure, store=store, per_bin=per_bin, log=str), len(missing)
+    in_parallel(work, missing, jobs, lambda n, run: log(f"({n}/{of}) {run.name} measured"))
     return [_known(run, store, per_bin) for run in runs]
 
 

@@ -37,9 +37,8 @@ def differences(frame: pd.DataFrame, pairs: list[Pair]) -> pd.DataFrame:
         for source in sources_of(frame):
             one, other = better[f"{source}_scores"], worse[f"{source}_scores"]
             values = [one[seed] - other[seed] for seed in sorted(one.keys() & other.keys())]
-            rows.append(
-                (label, group, x, source, *statistics.interval(values), len(values), values)
-            )
+            bounds = statistics.interval(values)
+            rows.append((label, group, x, source, *bounds, len(values), values))
     columns = ["label", "group", "x", "source", "mean", "low", "high", "n", "values"]
     return pd.DataFrame(rows, columns=columns)
 

@@ -14,8 +14,8 @@ import pandas as pd
 from gcnlab import files
 from gcnlab.analysis import repeats
 from gcnlab.errors import UserError
-from gcnlab.experiments import records
-from gcnlab.experiments.profiles import Profile
+from gcnlab.experiments import pilot, records
+from gcnlab.experiments.profiles import PROFILES, Profile
 from gcnlab.report import findings, verdicts
 
 RUN_ALL = records.COMMITTED / "run_all.json"  # `./run_all.sh` in an empty folder, as measured
@@ -37,8 +37,9 @@ def values() -> dict[str, str]:
 
     ``key``: what signs mean; ``settings``: what was trained; ``answer``: three sentences;
     ``decisive`` and ``claims``: the judged effects of five claims and of all; ``findings``: every
-    question with its answer; ``hero``: the figure of all effects; ``second-run``: where cells that
-    were trained again ended; ``minutes``: what ``./run_all.sh`` took.
+    question with its answer; ``hero``: the figure of all effects; ``lengths``: what the pilot says
+    of the schedules; ``second-run``: where cells that were trained again ended; ``minutes``: what
+    ``./run_all.sh`` took.
     """
     settings = verdicts.studies()
     link = "[{text}](results/{profile}/tables/records.md#claim-{claim})"
@@ -51,6 +52,7 @@ def values() -> dict[str, str]:
         "decisive": markdown(verdicts.effects_table(settings, link, verdicts.DECISIVE)),
         "claims": markdown(verdicts.effects_table(settings, link)),
         "findings": findings.markdown(settings),
+        "lengths": _lengths(),
         "second-run": " ".join(_second_run(one.profile) for one in settings).strip(),
         "minutes": f"{json.loads(RUN_ALL.read_text(encoding='utf-8'))['minutes']:.0f} minutes",
         "hero": f"![The effect of each comparison: published, {kinds}]({path})",
@@ -58,10 +60,24 @@ def values() -> dict[str, str]:
 
 
 def _second_run(profile: Profile) -> str:
-    study, repeated = (
-        records.read_all(folder, profile.name) for folder in (records.COMMITTED, records.REPEATED)
-    )
+    folders = (records.COMMITTED, records.REPEATED)
+    study, repeated = (records.read_all(folder, profile.name) for folder in folders)
     return repeats.sentence(profile, study, repeated) if repeated else ""
+
+
+def _lengths() -> str:
+    """Held-out scores over the length of training, and the shortest that has converged."""
+    tables, told = {}, []
+    for profile in (PROFILES[name] for name in pilot.STEPS if PROFILES[name].evidence):
+        frame = pilot.committed(profile)
+        first = frame[frame["seed"] == 0]
+        tables[profile.title] = first.pivot(index="steps", columns="variant", values="miou")
+        told.append(f"{profile.title}: {pilot.converged_steps(frame, profile) or 'none yet'}")
+    table = pd.concat(tables, names=["data"])[[variant.title for variant in pilot.VARIANTS]]
+    table["GCN 15 − 1×1"] = table["GCN 15"] - table["1×1"]
+    shown = table.map(lambda value: f"{value:.1f}" if value == value else "–")
+    rule = f"Least training whose double adds less than {pilot.LEAST_GAIN} points to each variant"
+    return f"{markdown(shown)}\n{rule}: {'; '.join(told)}."
 
 
 def update(path: Path, values: Mapping[str, str]) -> bool:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from gcnlab import paper
-from gcnlab.analysis.claims import DECIDED, NOT_CONVERGED, Verdict
+from gcnlab.analysis.claims import DECIDED, Verdict
 from gcnlab.analysis.judging import CONTRADICTED, INCONCLUSIVE, NOT_ENOUGH, NOT_RUN, SUPPORTED
 from gcnlab.analysis.statistics import Effect
 from gcnlab.experiments.profiles import PROFILES, Profile
@@ -113,10 +113,8 @@ def _weight(one: Setting) -> tuple[int, int]:
 
 def word_of(verdict: Verdict) -> str:
     """The verdict in words; marked where networks have not converged, or none was needed."""
-    if verdict.verdict not in DECIDED:
-        return verdict.verdict
-    counted = " (counted)" * (not verdict.n)
-    return verdict.verdict + (counted if verdict.converged else NOT_CONVERGED)
+    counted = " (counted)" * (verdict.verdict in DECIDED and not verdict.n)
+    return verdict.verdict + (verdict.provisional or counted)
 
 
 def effect_text(effect: Effect | None, n: bool = True) -> str:
@@ -159,10 +157,9 @@ def answer(settings: list[Setting]) -> list[str]:
         f"Over the 1×1 baseline GCN with k = 15 gains, in points of mIoU with 95 % intervals, "
         f"{gains}, where the paper gains {published_text(v for _, v in run).split()[0]}"
     )
-    if any(not verdict.converged for _, verdict in run):
+    if rising := " and ".join(title for title, verdict in run if not verdict.converged):
         came_out += (
-            "; these networks have not converged, so a part of that may be speed of learning, as "
-            "most of it was in the first study"
+            f"; the networks on {rising} have not converged: a part may be speed of learning"
         )
     claims, counted = settings[0].verdicts, settings[0].counted
     rest = "; ".join(f"on {one.title} {one.tally_text()}" for one in settings)
@@ -186,19 +183,18 @@ def finding(judged: list[tuple[Setting, Verdict]], question: str) -> str:
             words.setdefault(verdict.verdict, []).append(one.kind)
     if not words:
         return question
-    effects = [(one.kind, v.effects[0]) for one, v in judged if v.effects and v.effects[0].n]
-    numbers = ", ".join(f"{effect_text(effect)} on {kind}" for kind, effect in effects)
-    # a claim of points needs no words
-    if words.keys() != {INCONCLUSIVE} and any(e.unit != "points" for _, e in effects):
-        numbers = f"{short(judged[0][1].id)} {numbers}"
+    compared = [(one, v) for one, v in judged if v.effects and v.effects[0].n]
+    numbers = ", ".join(f"{effect_text(v.effects[0])} on {one.kind}{v.provisional}"
+                        for one, v in compared)  # fmt: skip
+    name, claim = short(judged[0][1].id), stated(judged[0][1], False).rstrip(".")
+    if words.keys() == {INCONCLUSIVE}:  # beside what is undecided a number may have the other sign
+        claim = name
+    elif any(v.effects[0].unit != "points" for _, v in compared):  # points need no words
+        numbers = f"{name} {numbers}"
     told = ", ".join(f"{word} on {' and '.join(kinds)}" for word, kinds in words.items())
     told = (told if len(words) > 1 else next(iter(words))).capitalize()
-    lead, claim = "" if words.keys() == {SUPPORTED} else f"{told}: ", stated(judged[0][1], False)
-    if words.keys() == {INCONCLUSIVE}:  # beside what is undecided a number may have the other sign
-        claim = short(judged[0][1].id)
-    claim = claim.rstrip(".")
-    provisional = any(word_of(verdict).endswith(NOT_CONVERGED) for _, verdict in judged)
-    return f"{lead}{claim}{': ' * bool(numbers)}{numbers}{', not converged' * provisional}"
+    lead = "" if words.keys() == {SUPPORTED} else f"{told}: "
+    return f"{lead}{claim}{': ' * bool(numbers)}{numbers}"
 
 
 def effects_table(
@@ -211,8 +207,7 @@ def effects_table(
     rows = {}
     for claim in claims or [verdict.id for verdict in settings[0].verdicts]:
         judged = [(one, one.verdict(claim)) for one in settings]
-        published = published_text(verdict for _, verdict in judged)
-        row = {"measured as": short(claim), "paper": published}
+        row = {"measured as": short(claim), "paper": published_text(v for _, v in judged)}
         for one, verdict in judged:
             row[one.title] = f"{ICONS[verdict.verdict]} {word_of(verdict)}"
             if verdict.effects:

@@ -1,0 +1,60 @@
+"""The pilot: a schedule has converged if doubling it changes no variant's score by much."""
+
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+
+from gcnlab.experiments import pilot, profiles
+from gcnlab.experiments.profiles import PROFILES
+from gcnlab.experiments.variants import Variant
+
+PHOTOS = profiles.get("photos")
+TITLES = [variant.title for variant in pilot.variants(PHOTOS)]
+
+
+def scored(*rows):
+    columns = ["variant", "seed", "steps", "miou"]
+    return pd.DataFrame(rows, columns=columns).assign(training_miou=0.0)
+
+
+def all_at(steps, miou, seed=0):
+    return [(title, seed, steps, miou) for title in TITLES]
+
+
+def test_the_shortest_length_whose_double_adds_little_to_every_variant():
+    frame = scored(*all_at(1, 40), *all_at(2, 50), *all_at(4, 51.4), *all_at(8, 51.5))
+    assert pilot.converged_steps(frame, PHOTOS) == 2
+    assert pilot.converged_steps(scored(*all_at(1, 40), *all_at(2, 41.6)), PHOTOS) is None
+    assert pilot.converged_steps(scored(*all_at(1, 40), *all_at(3, 40)), PHOTOS) is None
+
+
+@pytest.mark.parametrize("missing", TITLES)
+def test_a_variant_that_was_not_run_at_both_lengths_leaves_the_question_open(missing):
+    whole = scored(*all_at(1, 50), *all_at(2, 50))
+    assert pilot.converged_steps(whole, PHOTOS) == 1
+    part = whole[(whole["variant"] != missing) | (whole["steps"] == 1)]
+    assert pilot.converged_steps(part, PHOTOS) is None
+    assert pilot.converged_steps(whole[whole["variant"] != missing], PHOTOS) is None
+
+
+def test_gains_are_within_seeds():
+    """The longer run of one seed beside the mean of two shorter ones would show their spread."""
+    frame = scored(*all_at(1, 50, 0), *all_at(1, 40, 1), *all_at(2, 51, 0))
+    assert (pilot.gains(frame, PHOTOS).loc[1] == 1).all()
+    assert pilot.converged_steps(frame, PHOTOS) == 1
+
+
+@pytest.mark.parametrize("profile", PROFILES.values(), ids=list(PROFILES))
+def test_a_profile_is_called_converged_only_where_the_committed_pilot_says_so(profile):
+    steps = pilot.converged_steps(pilot.committed(profile), profile)
+    assert profile.converged == (steps is not None and steps <= profile.template.schedule.steps)
+
+
+@pytest.mark.parametrize("name", ["synthetic", "photos"])
+def test_only_lengths_and_the_held_out_images_differ_from_the_profile(name):
+    profile = profiles.get(name)
+    for run in pilot.configs(profile, (profile.template.schedule.steps,)):
+        data = replace(run.data, holdout=False)
+        own = Variant(run.head, run.k).config(profile, run.seed)
+        assert replace(run, data=data, label="") == own
