@@ -30,7 +30,7 @@ find_python() {
 
 set_up() {
     local extra=$1 stamp free
-    if [[ -n "${VIRTUAL_ENV:-}${CONDA_PREFIX:-}" ]] && python -c 'import gcnlab, papermill, nbval' 2>/dev/null; then
+    if [[ -n "${VIRTUAL_ENV:-}${CONDA_PREFIX:-}" ]] && python -P -c 'import gcnlab, papermill, nbval' 2>/dev/null; then
         return # the user's own environment
     fi
     local venv=${GCNLAB_VENV:-.venv}

@@ -36,7 +36,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LEFT_OVER = ("*.part", "*.tmp", ".writing-*", "checkpoints/*.pt")
 IMPORTED_ONCE = ["gcnlab.cli.report", "gcnlab.report.page", "gcnlab.experiments.submission"]
 EVERY = -1  # instead of the number of a write
-PATIENCE = 5  # seconds until everything that a killed program has started is gone
+PATIENCE = 60  # seconds until everything that a killed program has started is gone
 
 
 def tree(folder):

@@ -58,7 +58,6 @@ class Study:
             name, _, seed = record["name"].rpartition("-s")
             self.scores.setdefault(name, {})[int(seed)] = scores_of(record)
             self.keys.setdefault(name, {})[int(seed)] = record["key"]
-        self.fields = [json.loads(path.read_text()) for path in (folder / "fields").glob("*.json")]
         backbones = {
             name.removeprefix("pretraining-") for name in self.scores if "pretraining" in name
         }

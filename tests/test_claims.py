@@ -233,7 +233,14 @@ def test_a_network_that_is_still_rising_makes_the_verdict_provisional():
     assert judge(2, records, converged).converged and not judge(2, records).converged
     for record in records:
         for i, point in enumerate(record["history"]):
+            point["miou"] = min(0.6, 0.3 + 0.06 * i)  # flat over the last fifth
+    assert judge(2, records, converged).converged
+    for record in records:
+        for i, point in enumerate(record["history"]):
             point["miou"] = 0.3 + 0.03 * i
+    steps = [point["step"] for point in records[0]["history"]]
+    assert curves.last_rise(records[0]) == pytest.approx(
+        0.2 * steps[-1] * 3 / (steps[-1] - steps[-2])), "a straight line"  # fmt: skip
     provisional = judge(2, records, converged)
     assert not provisional.converged
     assert "not converged" in claims.verdict_frame([provisional]).loc[2, "verdict"]

@@ -169,7 +169,8 @@ def test_a_run_shows_the_scores_and_what_is_complete(call, smoke):
     assert last == f"3 of 3 runs complete below {smoke.out / 'smoke'}, 0 failed"
 
 
-def test_each_run_ends_with_its_score_and_a_log_has_few_lines(call, tmp_path):
+def test_each_run_ends_with_its_score_and_a_log_has_few_lines(call, tmp_path, monkeypatch):
+    monkeypatch.setattr("gcnlab.cli.progress.Progress._watch", lambda self: None)  # once a minute
     lines = call("run", "5", *SMOKE, "--out", tmp_path)[1].splitlines()
     first, *progress = lines[: lines.index("")]
     assert first.startswith("3 runs: 0 complete, 4 to train") and len(progress) <= 2

@@ -1,5 +1,6 @@
 """Preparation, batches and memory: what training and evaluation see of a data set."""
 
+import sys
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -11,7 +12,7 @@ from PIL import Image
 from scipy import stats
 
 from gcnlab import data
-from gcnlab.data import DataSpec, Split, catalog, evaluation_batch_size
+from gcnlab.data import DataSpec, Split, catalog, evaluation_batch_size, prefetch
 from gcnlab.data import split as split_module
 from gcnlab.data.decode import SegmentationDecoder
 from gcnlab.data.readers import class_map, read_image, read_label, read_upright
@@ -101,6 +102,18 @@ def test_resizing_moves_image_and_label_together():
     image, small = resize_long_side(Image.fromarray(label * 255).convert("RGB"), label, 48)
     white = np.asarray(image)[..., 0] / 255
     assert np.abs(white - small).mean() < 0.04, "only the antialiased outline may differ"
+    board = (np.indices((64, 64)).sum(0) % 2 * 255).astype(np.uint8)
+    image, _ = resize_long_side(Image.fromarray(board).convert("RGB"), board, 32)
+    assert np.ptp(image) < 20 and 110 < np.mean(image) < 145, "antialiased"
+
+
+@pytest.mark.parametrize(
+    ("cores", "gpus", "workers"), [(1, 0, 0), (4, 0, 3), (2, 4, 0), (64, 4, 8)]
+)
+def test_workers_are_the_cores_that_no_gpus_run_needs(cores, gpus, workers, monkeypatch):
+    monkeypatch.setattr(prefetch, "cores", lambda: cores)
+    monkeypatch.setattr(prefetch.torch.cuda, "device_count", lambda: gpus)
+    assert prefetch.workers_that_pay(1) == (workers if sys.platform == "linux" else 0)
 
 
 def test_flips_move_image_and_label_together():

@@ -20,6 +20,8 @@ from gcnlab.experiments.config import Run
 from gcnlab.experiments.measuring import CURVE_IMAGES, evenly_spaced
 from gcnlab.experiments.profiles import PROFILES
 from gcnlab.experiments.store import key_of
+from gcnlab.report import exports
+from gcnlab.report.session import Session
 
 ROOT = records.COMMITTED.parent
 near = partial(pytest.approx, abs=1e-6)  # errors are stored from float32
@@ -197,3 +199,13 @@ def test_a_second_run_lands_where_the_study_expects_it():
     assert len(frame) == repeats.DRAWN and (frame["inside"] == "yes").sum() >= 9
     assert records.check_manifest(records.REPEATED / "quick") == []
     assert {r["key"] for r in again if "miou" in r["metrics"]}.isdisjoint(r["key"] for r in study)
+
+
+@pytest.mark.parametrize("name", ["quick", "photos"])
+def test_committed_tables_are_what_the_records_say(name, tmp_path):
+    session = Session(name, out=records.COMMITTED)
+    exports.write_tables(session, session.judge(), tmp_path)
+    committed = {path.name: path for path in (records.COMMITTED / name / "tables").iterdir()}
+    assert committed.keys() == {path.name for path in tmp_path.iterdir()}
+    for path in tmp_path.iterdir():
+        assert path.read_bytes() == committed[path.name].read_bytes(), path.name

@@ -1,5 +1,6 @@
 """One run → one record: the same bytes whatever the jobs, the threads and the interruptions."""
 
+import errno
 import json
 import os
 import shutil
@@ -15,17 +16,19 @@ import numpy as np
 import pytest
 import torch
 
+from gcnlab import data
 from gcnlab.analysis.tables import table_configs
 from gcnlab.data import DataSpec
+from gcnlab.evaluation.crf import Crf, Pairwise
 from gcnlab.evaluation.inference import TestTime
-from gcnlab.experiments import records, scheduler
+from gcnlab.experiments import probabilities, records, scheduler
 from gcnlab.experiments.building import build_model, trained_model
-from gcnlab.experiments.config import Evaluation
+from gcnlab.experiments.config import CrfEvaluation, Evaluation
 from gcnlab.experiments.environment import peak_memory
 from gcnlab.experiments.execute import execute
 from gcnlab.experiments.profiles import get
 from gcnlab.experiments.store import Store
-from gcnlab.training import Schedule
+from gcnlab.training import Diverged, Schedule
 
 SMOKE = get("smoke")
 ALONE = replace(SMOKE.template, head="gcn", k=3, start=None)
@@ -109,42 +112,6 @@ def killed_once(run, store):
             (store.out / f"resumed-{run.name}").touch()
 
     execute(run, store, log)
-
-
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-from gcnlab.analysis.tables import table_configs
-from gcnlab.experiments import profiles, scheduler
-from gcnlab.experiments.store import Store
-
-finished = []
-
-def log(line):
-    print(line, flush=True)
-    finished.append("complete" in line)
-    if line.startswith(sys.argv[2]) and sum(finished) > 1:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-runs = table_configs(["5"], profiles.get("smoke"), [0])
-sys.exit(bool(scheduler.run_all(runs, Store(Path(sys.argv[1])), log=log)))
-"""
-
-
-@pytest.mark.slow
-def test_the_same_command_after_a_kill_gives_the_same_bytes(smoke, tmp_path):
-    def command(fatal):
-        line = [sys.executable, "-c", KILLED, str(tmp_path), fatal]
-        return subprocess.run(line, capture_output=True, text=True, check=False)
-
-    killed = command("step     3/3")
-    assert killed.returncode == -signal.SIGKILL
-    again = command("never")
-    assert again.returncode == 0, again.stderr
-    assert "resuming at step 2 of 3" in again.stdout and again.stdout.startswith(
-        "3 runs: 0 complete, 3 to"
-    )
-    same(Store(tmp_path), smoke)
 
 
 def test_an_interrupted_run_goes_on_where_it_was(tmp_path):
@@ -249,3 +216,63 @@ def test_the_peak_of_memory_is_that_of_this_process_not_of_the_one_that_started_
     large = np.ones(150_000_000)  # 1.2 GB, which the system's own count hands on
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
     assert 50_000_000 < int(done.stdout) < large.nbytes < peak_memory()
+
+
+def test_a_run_trains_on_train_in_the_order_of_its_seed(tmp_path, monkeypatch):
+    def first_batch(step, batches, *_, **__):
+        seen.append(next(batches(0, 1))[0])
+        return {"seconds": 0.0, "history": []}
+
+    seen, split, runs = [], data.load(ALONE.data, "train"), [replace(ALONE, seed=s) for s in (0, 1)]
+    monkeypatch.setattr("gcnlab.experiments.execute.train", first_batch)
+    weights = [execute(run, Store(tmp_path), silent)["weights"] for run in runs]
+    expected = [next(split.shuffled(8, run.seed, 0, 1))[0] for run in runs]
+    assert all(map(torch.equal, seen, expected)) and not torch.equal(*seen)
+    assert weights[0] != weights[1], "the initial weights are the seed's too"
+
+
+def test_the_crf_is_the_best_on_training_images(tmp_path, monkeypatch):
+    def refined(run, store, split, numbers, kernels):
+        seen.append(split)
+        yield np.where(kernels.smooth_weight == 2, label, 1 - label), label
+
+    seen, label = [], np.array([[0, 0, 1, 1]])
+    monkeypatch.setattr(probabilities, "_refined", refined)
+    crf = Crf("exact", tuple(Pairwise(smooth_weight=weight) for weight in (1, 2, 3)))
+    run = CrfEvaluation(Evaluation(ALONE, TestTime()), crf)
+    result = probabilities.refine(run, Store(tmp_path), silent)["crf"]
+    assert (result["chosen"]["smooth_weight"], result["training_miou"]) == (2, [0, 1, 0])
+    assert seen == ["train"] * 3 + ["val"]
+
+
+@pytest.mark.parametrize("diverged", [True, False])
+def test_a_start_that_diverged_is_not_trained_again_and_is_named(diverged, tmp_path, monkeypatch):
+    start = replace(ALONE, label="first")
+    lost = Diverged("the loss is nan", [{"step": 1, "loss": 1.0}])
+
+    def trained(*_, **__):
+        starts.append("trained")
+        if diverged:
+            raise lost
+        return {"seconds": 0.0, "history": []}
+
+    starts, store = [], Store(tmp_path)
+    monkeypatch.setattr("gcnlab.experiments.execute.train", trained)
+    failures = scheduler.run_all([start, replace(ALONE, start=start)], store, log=silent)
+    again = scheduler.run_all([start, replace(ALONE, start=start)], store, log=silent)
+    assert failures == again and bool(failures) == diverged == store.has_diverged(start)
+    assert starts == ["trained"] * (1 if diverged else 2)
+    assert not diverged or "starts from gcn-k3-first-s0, which diverged" in failures[0]
+
+
+def test_a_full_disk_is_noticed_while_probabilities_are_saved(tmp_path, monkeypatch):
+    """numpy's own writing to a file leaves out the last page of a full disk without an error."""
+
+    def on_a_full_disk(self, content):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    store = Store(tmp_path)
+    execute(ALONE, store, silent)
+    monkeypatch.setattr("pathlib.Path.write_bytes", on_a_full_disk)
+    with pytest.raises(OSError, match="No space left"):
+        scheduler.run_all([Evaluation(ALONE, TestTime())], store, log=silent)

@@ -194,7 +194,7 @@ def test_an_undefined_score_is_no_verdict_and_no_error():
 def test_an_inconclusive_verdict_names_what_it_would_have_taken():
     outcome = judge(BETTER, (60.2, 60))
     assert outcome.effects[0].published == pytest.approx(5.5)
-    assert 0 < outcome.detectable < 5.5 and outcome.needed == 3  # 5.5 points are plain to see
+    assert 0 < outcome.detectable < 5.5 and outcome.needed is None  # 5.5 points are plain to see
     assert outcome.effects[0].low < 0 < outcome.effects[0].high
 
 

@@ -172,7 +172,7 @@ def test_what_ends_a_program_is_told_leaves_no_process_and_loses_nothing(
         shutil.copytree(smoke.out, folder / "out")
     program = Program(folder, *command, output=end if isinstance(end, str) else "file")
     program.wait_for(after)
-    time.sleep(2 * (command != ("status",)))  # its processes are starting, or at work
+    time.sleep(0.5 * (command != ("status",)))  # its processes are starting, or at work
     if isinstance(end, str):
         program.hang_up()
     else:

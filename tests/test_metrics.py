@@ -17,7 +17,7 @@ from gcnlab.evaluation import (
     boundary_distance,
     boundary_region,
 )
-from gcnlab.evaluation.inference import predict, score_predictions, score_segmentation, topk_errors
+from gcnlab.evaluation.inference import predict, score_predictions, score_segmentation, topk_wrong
 from gcnlab.evaluation.objects import ScoresBySize, connected_objects, innermost_point, object_sizes
 
 CLASSES, VOID = 6, 255
@@ -100,6 +100,10 @@ def test_a_boundary_worked_out_by_hand():
     ring = np.repeat([[0, 0, 0, VOID, VOID, 1, 1, 1]], 5, 0)  # a void ring is a boundary
     expected = np.repeat([[0, 0, 1, 0, 0, 1, 0, 0]], 5, 0).astype(bool)
     assert np.array_equal(boundary_region(ring, 0), expected)
+    corner = np.zeros((40, 40), np.uint8)
+    corner[0, 0] = 1  # a limit above the side, and below the longest distance
+    within = boundary_distance(corner)
+    assert np.array_equal(boundary_region(corner, 45), within <= 45) and within.max() > 50
     alone = np.full((5, 8), 3)  # the image's edge is none
     assert np.isinf(boundary_distance(alone)).all()
     assert not boundary_region(alone, 1e9).any() and boundary_region(alone, np.inf).all()
@@ -215,7 +219,7 @@ def test_batches_change_nothing_and_counts_per_image_give_every_iou():
     assert score_predictions([], CLASSES).boundary is None, "no distances, no boundaries"
 
 
-def test_topk_errors_count_images():
+def test_topk_counts_images():
     class Logits(nn.Linear):
         def forward(self, images):
             return images.flatten(1)
@@ -224,7 +228,8 @@ def test_topk_errors_count_images():
     ranks = ranks[..., None, None]
     labels = torch.tensor([0, 1, 0, 2])  # first, third, third and first choice
     halves = [(ranks[:1], labels[:1], []), (ranks[1:], labels[1:], [])]
-    assert topk_errors(Logits(1, 1), halves, (1, 2, 3, 5)) == [0.5, 0.5, 0.0, 0.0]
+    wrong, images = topk_wrong(Logits(1, 1), halves, (1, 2, 3, 5))
+    assert (wrong.tolist(), images) == ([2, 2, 0, 0], 4)
 
 
 # --- objects and their sizes ---
@@ -265,10 +270,22 @@ def test_scores_by_size_worked_out_by_hand():
     for _ in range(2):  # two images that are alike
         scores.update(prediction, label, instances)
     assert scores.objects.tolist() == [2, 0, 2]
-    assert scores.accuracy() == pytest.approx([12 / 16, np.nan, 30 / 60], nan_ok=True)
+    measured = scores.scores()
+    assert measured["accuracy"] == pytest.approx([12 / 16, np.nan, 30 / 60], nan_ok=True)
     # bin 0: class 1 12/16, class 2 0 of 4; bin 2: class 2 30/60, class 1 absent
-    assert scores.miou() == pytest.approx([(12 / 16 + 0) / 2, np.nan, 0.5], nan_ok=True)
+    assert measured["miou"] == pytest.approx([(12 / 16 + 0) / 2, np.nan, 0.5], nan_ok=True)
     inside = ~boundary_region(label, 1) & (label == 2)
     internal = (prediction[inside] == 2).mean()
-    assert scores.internal_accuracy() == pytest.approx([np.nan, np.nan, internal], nan_ok=True)
-    assert scores.centre_accuracy()[0] == 1.0, "its middle 2×2"
+    assert measured["internal_accuracy"] == pytest.approx([np.nan, np.nan, internal], nan_ok=True)
+    assert measured["centre_accuracy"][0] == 1.0, "its middle 2×2"
+
+
+def test_counts_of_several_processes_add_up_in_the_order_of_images():
+    def scored(numbers):
+        return score_predictions([pairs[i] for i in numbers], CLASSES, (1,))
+
+    pairs = [maps(i, (9, 11)) for i in range(7)]
+    whole, (first, *others) = scored(range(7)), map(scored, ((0, 1, 6), (2, 3), (4, 5)))
+    first.add(others, 2)
+    assert np.array_equal(first.confusion.matrix, whole.confusion.matrix)
+    assert (first.images, first.boundary.counts()) == (whole.images, whole.boundary.counts())

@@ -5,12 +5,14 @@ from dataclasses import replace
 
 import pytest
 
+from gcnlab.data import DataSpec
 from gcnlab.experiments import plan
-from gcnlab.experiments.config import CrfEvaluation, Evaluation, PreTraining
+from gcnlab.experiments.config import CrfEvaluation, Evaluation, PreTraining, Training
 from gcnlab.experiments.plan import makespan, measured_step, need
 from gcnlab.experiments.profiles import get
 from gcnlab.experiments.resources import chain
 from gcnlab.experiments.variants import BACKBONES, Variant
+from gcnlab.training import Schedule
 
 PAPER, SMOKE = get("paper"), get("smoke")
 
@@ -92,3 +94,19 @@ def test_plan_says_what_decides_first_without_data(call, tmp_path, monkeypatch):
     measured = call("plan", "5", "--profile", "smoke", "--measure")[1]
     assert "this machine (CPU" in measured and "NVIDIA" not in measured
     assert not (tmp_path / "cache").exists(), "no data set was drawn"
+
+
+def test_profile_paper_is_fcns_solver_on_caffes_network():
+    run = PAPER.template
+    schedule = Schedule(300_000, 1, "sgd", lr=1e-10, decay="constant", momentum=0.99,
+                        weight_decay=5e-4, loss_reduction="sum", caffe_biases=True,
+                        evaluations=20)  # fmt: skip
+    plain = Training("paper", DataSpec("voc", side=512), "resnet152_v1", schedule, "conv1x1")
+    start = {"start": "weights/resnet152_caffe.npz", "normalization": "caffe"}
+    assert run == replace(plain, **start, batch_norm="frozen", quiet=True)
+
+
+def test_the_synthetic_studys_schedule_is_the_registered_one():
+    schedule = get("synthetic").template.schedule
+    assert schedule == Schedule(3000, 16, lr=4e-3, backbone_lr=2e-3, warmup=40, evaluations=20)
+    assert get("synthetic").template.start.schedule.steps == 2400

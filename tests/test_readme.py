@@ -24,9 +24,10 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def verdict(number: int, word: str = SUPPORTED, effects: tuple = (), converged: bool = True):
-    n = effects[0].n if effects else 0
-    claim = (number, f"Claim {number}.", "Section 4", "", word, "a; b")
-    return Verdict(*claim, effects, n, None, None, "2026-01-01", None, converged, 0)
+    claim = {"id": number, "claim": f"Claim {number}.", "source": "Section 4"}
+    outcome = {"verdict": word, "statement": "a; b", "effects": effects}
+    return Verdict(**claim, **outcome, n=effects[0].n if effects else 0, registered="2026-01-01",
+                   changed=None, converged=converged, diverged=0)  # fmt: skip
 
 
 GAIN = Effect("GCN 15 − 1×1", 5.5, 7.0, 5.8, 8.2, 6)

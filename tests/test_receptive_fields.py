@@ -1,13 +1,16 @@
 """Receptive fields as records: measured once, of named objects, stale when weights change."""
 
+import json
 import os
 import shutil
 
 import numpy as np
 import pytest
+import torch
 
 from gcnlab import data, processes
 from gcnlab.analysis import mechanism
+from gcnlab.data.readers import Sample
 from gcnlab.errors import UserError
 from gcnlab.experiments import receptive_fields, records
 from gcnlab.experiments.ablations import ABLATIONS
@@ -106,7 +109,7 @@ def test_two_at_a_time_give_the_same(measured, smoke, tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_a_damaged_measurement_and_an_untrained_run_are_named(measured, smoke, tmp_path, caught):
     store = Store(shutil.copytree(measured[0].out, tmp_path / "out"))
-    path = store.field_path(smoke.runs[0])
+    path = store.record_path(smoke.runs[0], "fields")
     path.write_text("{")
     with pytest.raises(UserError) as info:
         measure(smoke.runs[0], store, 1)
@@ -138,7 +141,8 @@ def test_without_object_maps_connected_regions_count(tmp_path, layout, monkeypat
     run = SMOKE.template
     label = np.zeros((8, 8), np.uint8)
     label[1:3, 1:3] = label[5:7, 5:7] = 2
-    monkeypatch.setattr(type(tmp_path), "is_file", lambda self: False)
+    sample = Sample("a", tmp_path / "a.jpg", tmp_path / "labels" / "a.png")
+    monkeypatch.setattr(receptive_fields.data, "samples", lambda *_: [sample])
     objects, origin = instances(run, 0, label, Store(tmp_path))
     assert origin == "connected components" and set(np.unique(objects)) == {0, 1, 2}
 
@@ -157,3 +161,44 @@ def test_an_ablation_leaves_a_record_like_every_other_run(smoke, tmp_path):
     assert record["images"]["train"] == low.data.images
     assert record["environment"]["commit"] == plain["environment"]["commit"]
     assert 0 < record["kernel"]["gcn_share"] <= 1 and record["counts"]["training_confusion"]
+
+
+def test_a_field_is_that_of_the_true_class_and_of_drops_alone(tmp_path, monkeypatch):
+    def occluded(model, image, point, window, stride, class_id, log):
+        asked.append((window, stride, class_id))
+        drops = torch.zeros(image.shape[-2:])
+        drops[point], drops[0, 0] = 1, -9
+        return drops
+
+    def gradient(model, image, point, class_id):
+        asked.append(class_id)
+        return torch.ones(64, 64)
+
+    run, store, asked = SMOKE.template, Store(tmp_path), []
+    monkeypatch.setattr(receptive_fields, "occlusion_map", occluded)
+    monkeypatch.setattr(receptive_fields, "gradient_map", gradient)
+    one = next(objects_to_measure(run, 1, store))
+    class_id = int(data.load(run.data, "val")[one.image][1][one.point])
+    assert receptive_fields._fields(None, run, one, store)["valid95"] == 1
+    assert asked == [(7, 3, class_id), class_id]
+
+
+@pytest.mark.slow
+def test_a_run_that_diverged_has_no_field_and_keeps_none_from_others(measured, smoke, tmp_path):
+    store = Store(shutil.copytree(measured[0].out, tmp_path / "out"))
+    path = store.record_path(smoke.runs[0])
+    record = json.loads(path.read_text()) | {"diverged": "nan", "weights": None}
+    path.write_text(json.dumps(record))
+    assert [r["name"] for r in measure_all(smoke.runs[:2], store, 1, 1)] == [smoke.runs[1].name]
+
+
+@pytest.mark.slow
+def test_a_field_of_other_weights_is_measured_again(measured, smoke, tmp_path, monkeypatch):
+    store = Store(shutil.copytree(measured[0].out, tmp_path / "out"))
+    path = store.record_path(smoke.runs[0], "fields")
+    record = json.loads(path.read_text())
+    record["identity"]["weights"] = "0" * 32
+    path.write_text(json.dumps(record))
+    monkeypatch.setattr(receptive_fields, "trained_model", lambda *a: pytest.fail("measured again"))
+    with pytest.raises(BaseException, match="measured again"):
+        measure(smoke.runs[0], store, 1)

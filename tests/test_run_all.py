@@ -61,7 +61,7 @@ def test_it_never_empties_a_folder_that_is_no_environment(tmp_path):
 
 def test_arguments_go_on_to_the_notebooks_command(tmp_path):
     """In an environment that has gcnlab; the profile is the command's own default."""
-    stub(tmp_path / "python", 'case "$1" in -c) ;; *) echo "$@";; esac')
+    stub(tmp_path / "python", 'case "$1" in -P) ;; *) echo "$@";; esac')
     path = f"{tmp_path}:{os.environ['PATH']}"
     done = script("--only", "01", VIRTUAL_ENV=str(tmp_path), PATH=path)
     assert (done.returncode, done.stdout) == (0, "-m gcnlab notebooks --only 01\n")

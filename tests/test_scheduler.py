@@ -94,19 +94,12 @@ def test_a_failure_stops_only_what_starts_from_it(error, failing, smoke, tmp_pat
     assert any(failing in line and "complete" not in line for line in log if line.startswith("("))
 
 
-def test_a_damaged_checkpoint_fails_its_run_and_names_the_file(tmp_path):
-    store = Store(tmp_path)
-    path = store.checkpoint(ALONE)
-    path.parent.mkdir(parents=True)
-    path.write_bytes(b"half a checkpoint")
-    (failure,) = run_all([ALONE], store, log=silent)
-    assert str(path) in failure and "\n" not in failure
-
-
-@pytest.mark.parametrize(
-    ("gpus", "cores", "jobs"), [(0, 1, 1), (0, 2, 2), (0, 64, 2), (4, 64, 4), (1, 2, 1)]
-)
-def test_the_default_number_of_jobs(gpus, cores, jobs, monkeypatch):
+@pytest.mark.parametrize(("gpus", "cores", "device", "jobs"), [
+    (0, 1, "", 1), (0, 2, "", 2), (0, 64, "", 2), (4, 64, "", 4), (1, 2, "", 1),
+    (4, 64, "cuda:1", 1), (4, 64, "cpu", 2),
+])  # fmt: skip
+def test_the_default_number_of_jobs(gpus, cores, device, jobs, monkeypatch):
+    monkeypatch.setenv("GCNLAB_DEVICE", device)
     monkeypatch.setattr(scheduler, "cores", lambda: cores)
     monkeypatch.setattr(scheduler.torch.cuda, "device_count", lambda: gpus)
     assert scheduler.default_jobs() == jobs
@@ -116,10 +109,9 @@ def test_the_default_number_of_jobs(gpus, cores, jobs, monkeypatch):
 def test_an_interruption_ends_the_runs_at_work(tmp_path, monkeypatch):
     """Ctrl-C reaches every process; the one at work on seed 1 ends by it, the others are ended."""
     monkeypatch.setattr(scheduler, "_work", interrupted_work)
-    started = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         run_all([replace(ALONE, seed=s) for s in range(4)], Store(tmp_path), jobs=2, log=silent)
-    assert time.monotonic() - started < 200, "nobody waited for their end"
+    assert not list(tmp_path.glob("ended-*")), "nobody waited for their end"
     assert len(list(tmp_path.glob("gcn*"))) == 2
 
 
@@ -130,6 +122,7 @@ def interrupted_work(run, store):
             time.sleep(0.05)
         raise KeyboardInterrupt
     time.sleep(300)
+    (store.out / f"ended-{run.name}").touch()
 
 
 @pytest.mark.slow

@@ -112,3 +112,10 @@ def test_a_profile_that_is_never_evidence_decides_only_what_is_counted(session):
     assert set(words[[14, 15, 16]]) == {"supported"} and set(words.drop([14, 15, 16])) == {
         "not run"
     }
+
+
+def test_a_diverged_run_is_left_out_of_the_sensitivity(session, monkeypatch):
+    lost = {"diverged": "the loss is nan", "metrics": {}, "counts": {}}
+    own = [r | lost if r["name"] == "gcn-k15-s0" else r for r in session.records]
+    monkeypatch.setattr(Session, "records", property(lambda _: own))
+    assert set(session.boundary_sensitivity()["model"]) == {"Baseline", "GCN + BR"}

@@ -19,9 +19,8 @@ def test_the_interval_is_that_of_scipys_t_test(values, level):
     test = stats.ttest_1samp(values, 0)
     mean, low, high = statistics.interval(values, level)
     assert (mean, low, high) == pytest.approx((values.mean(), *test.confidence_interval(level)))
-    for side in ("two-sided", "greater", "less"):
-        expected = stats.ttest_1samp(values, 0, alternative=side).pvalue
-        assert statistics.p_value(values, side) == pytest.approx(expected)
+    expected = stats.ttest_1samp(values, 0, alternative="less").pvalue
+    assert statistics.p_value(values) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(("values", "mean"), [([], np.nan), ([2.0], 2), ([1.0, 3.0], 2)])
@@ -46,9 +45,8 @@ def test_welch_is_scipys():
     a, b = SAMPLES[1], SAMPLES[2]
     expected = stats.ttest_ind(a, b, equal_var=False).confidence_interval(0.95)
     result = statistics.welch(dict(enumerate(a)), dict(enumerate(b)))
-    assert result == pytest.approx((a.mean() - b.mean(), *expected))
-    few = statistics.welch({0: 1.0, 1: 2.0}, dict(enumerate(b)))
-    assert few[0] == pytest.approx(1.5 - b.mean()) and np.isnan(few[1:]).all()
+    assert result == pytest.approx(tuple(expected))
+    assert np.isnan(statistics.welch({0: 1.0, 1: 2.0}, dict(enumerate(b)))).all()
     assert np.isnan(statistics.welch({}, {0: 1.0})).all()
 
 

@@ -143,18 +143,20 @@ def test_the_trained_model_is_that_of_its_record(smoke):
 def test_other_metrics_measure_again_and_never_train_again(smoke, tmp_path, monkeypatch):
     again = Store(shutil.copytree(smoke.out, tmp_path / "out"))
     monkeypatch.setattr(store, "EVALUATION_VERSION", 2)
-    monkeypatch.setattr("gcnlab.experiments.execute.EVALUATION_VERSION", 2)
+    monkeypatch.setattr("gcnlab.experiments.measuring.DISTANCES", (4,))
     monkeypatch.setattr("gcnlab.experiments.execute.train", lambda *a, **k: pytest.fail("trained"))
     assert plan(smoke.runs, again)[0] == smoke.runs[0].start
     for run in (smoke.runs[0].start, *smoke.runs):
-        old = records.read(again.record_path(run)) if run.start is None else None
         lines = []
         new = execute(run, again, lines.append)
         assert new["evaluation_version"] == 2 and "measuring again" in lines[0]
         before = smoke_record(smoke, run)
-        for name in ("key", "weights", "history", "metrics", "counts", "identity"):
+        for name in ("key", "weights", "history", "metrics", "identity"):
             assert new[name] == before[name], name
-        assert old is None or old["evaluation_version"] == 1
+        assert new["environment"]["seconds"] == before["environment"]["seconds"], "of training"
+        boundary = new["counts"].pop("boundary", {}).keys()
+        assert boundary in ({"all", "0.875", "4"}, set())
+        assert new["counts"] == {n: v for n, v in before["counts"].items() if n != "boundary"}
     assert plan(smoke.runs, again) == []
 
 

@@ -1,5 +1,6 @@
 """The step and the loop: schedule, loss, resuming bit for bit, and faults."""
 
+import itertools
 import math
 from pathlib import Path
 
@@ -227,8 +228,11 @@ def test_another_number_of_classes_is_refused():
         step(*batch(0))
 
 
-def test_precision_is_bf16_only_where_the_processor_computes_in_it():
-    assert best_precision(CPU) in ("bf16", "float32")
+def test_precision_is_bf16_only_where_the_processor_computes_in_it(monkeypatch):
+    for amx, avx in itertools.product((False, True), repeat=2):
+        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda amx=amx: amx)
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda avx=avx: avx)
+        assert best_precision(CPU) == ("bf16" if amx or avx else "float32")
     with autocast(CPU, "bf16"):
         assert nn.Linear(2, 2)(torch.ones(1, 2)).dtype == torch.bfloat16
     with autocast(CPU, "float32"):
@@ -370,3 +374,21 @@ def test_saving_replaces_whole_files(tmp_path, monkeypatch):
         save_atomically({"value": 2}, path)
     assert torch.load(path, weights_only=True) == {"value": 1}
     assert list(tmp_path.iterdir()) == [path], "nothing half-written stays behind"
+
+
+def test_a_point_of_the_history_has_the_mean_loss_since_the_point_before():
+    step = step_of(evaluations=4)
+    losses = [float(step(*batch(i))) for i in range(8)]
+    history = train(step_of(evaluations=4), batches, log=silent)["history"]
+    expected = [sum(losses[i : i + 2]) / 2 for i in (0, 2, 4, 6)]
+    assert [point["loss"] for point in history] == pytest.approx(expected)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_a_captured_step_is_the_eager_one():
+    losses = []
+    for graph in (True, False):
+        step = make_step(model_of(), CLASSES, Schedule(8, 2, warmup=2), "cuda", "float32")
+        step._use_graph = graph
+        losses.append([float(step(*batch(i))) for i in range(8)])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)

@@ -36,14 +36,11 @@ BESIDE = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Verdict:
+@dataclass(frozen=True, kw_only=True)
+class Verdict(Outcome):
     """One claim judged.
 
     Args:
-        statement: one line with the numbers.
-        effects: the comparisons behind it; the first is the one that was judged.
-        detectable: smallest effect that would have been found; needed: seeds that would decide.
         registered, changed: of the rule.
         converged: False where the networks have not converged: what they say is provisional.
         diverged: runs of the variants concerned that diverged.
@@ -53,13 +50,6 @@ class Verdict:
     id: int
     claim: str
     source: str
-    published: str
-    verdict: str
-    statement: str
-    effects: tuple[Effect, ...]
-    n: int
-    detectable: float | None
-    needed: int | None
     registered: str
     changed: str | None
     converged: bool
@@ -103,16 +93,10 @@ def _verdict(
         outcome = Outcome(NOT_RUN, f"profile {profile.name} is never evidence")
     needed_variants = {variant for variant, _ in rule.test.needs()}
     return Verdict(
+        **vars(outcome),
         id=rule.claim,
         claim=claim["claim"],
         source=claim["source"],
-        published=claim.get("published", ""),
-        verdict=outcome.verdict,
-        statement=outcome.statement,
-        effects=outcome.effects,
-        n=outcome.n,
-        detectable=outcome.detectable,
-        needed=outcome.needed,
         registered=rule.registered,
         changed=rule.changed,
         converged=counted

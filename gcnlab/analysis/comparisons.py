@@ -27,7 +27,7 @@ from gcnlab.analysis.judging import (
     significantly_worse,
     text,
 )
-from gcnlab.analysis.scores import Scores, published_scores
+from gcnlab.analysis.scores import NotRun, Scores, published_scores
 from gcnlab.analysis.statistics import LEAST_SEEDS, Effect, effect_of
 from gcnlab.experiments.variants import Variant
 
@@ -93,6 +93,8 @@ class Better:
 
     def judge(self, scores: Scores) -> Outcome:
         pairs = [pair for pair in self.pairs if all(map(scores.exists, pair))]
+        if not pairs:
+            raise NotRun("this profile has none of these variants")
         effects = [replace(scores.effect(*pair, self.metric), unit=self.unit) for pair in pairs]
         by_pair = [_by_seed(scores, pair, self.metric) for pair in pairs]
         seeds = sorted(set.intersection(*(set(values) for values in by_pair)))
@@ -245,7 +247,7 @@ class Within:
         verdict = equivalence(values, self.limit)
         word = metric.replace("_", " ")
         statement = f"{word}, {effect.name} {text(effect)}; judged against ±{self.limit:g} points"
-        return outcome(verdict, statement, [effect], values)
+        return outcome(verdict, statement, [effect], values, self.limit)
 
 
 @dataclass(frozen=True)

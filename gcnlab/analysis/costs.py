@@ -39,32 +39,25 @@ def complexity() -> pd.DataFrame:
     Columns: variant, head, k, m, parameters, published_k (thousands, nan if not published),
         multiply_adds.
     """
-    rows: dict[tuple, dict[str, Any]] = {}
+    published: dict[tuple, float] = {}
     for table in ("1", "2", "3", "4"):
         for row in paper.cells(table).dropna(subset="value").itertuples():
             variant = Variant.of_cell(row)
-            if variant.refine or variant.backbone or variant.protocol:
-                continue
-            published = row.value if row.metric == "parameters_k" else float("nan")
-            known = rows.setdefault(
-                (variant.head, variant.k, variant.m_ratio), {"published_k": float("nan")}
-            )
-            if not pd.isna(published):
-                known["published_k"] = published
-    out = []
-    for (head, k, m_ratio), known in rows.items():
+            head = variant.head, variant.k, variant.m_ratio
+            published.setdefault(head, float("nan"))
+            if row.metric == "parameters_k":
+                published[head] = row.value
+    rows = []
+    for (head, k, m_ratio), thousands in published.items():
         m = round((m_ratio or 1) * PAPER_CHANNELS) if head == "stack" else None
         name = " ".join(p for p in (head, f"k={k}" if k else "", f"m={m}" if m else "") if p)
-        counts = {"parameters": exact_parameters(head, k, m_ratio), **known,
+        counts = {"parameters": exact_parameters(head, k, m_ratio), "published_k": thousands,
                   "multiply_adds": exact_multiply_adds(head, k, m_ratio)}  # fmt: skip
-        out.append({"variant": name, "head": head, "k": k, "m": m, **counts})
-    return pd.DataFrame(out).astype({"k": "Int64", "m": "Int64"})
+        rows.append({"variant": name, "head": head, "k": k, "m": m, **counts})
+    return pd.DataFrame(rows).astype({"k": "Int64", "m": "Int64"})
 
 
-PAPER_PAIR = dict(zip(BACKBONES, ("resnet50_v1", "resnet50_gcn"), strict=True))
-
-
-def architecture(pair: tuple[str, str] = tuple(PAPER_PAIR.values()), side: int = 224,
+def architecture(pair: tuple[str, str] = ("resnet50_v1", "resnet50_gcn"), side: int = 224,
                  classes: int = 1000) -> pd.DataFrame:  # fmt: skip
     """Table 11 read off built modules: one row per component, for each backbone its layers and
     costs.

@@ -1,6 +1,7 @@
 """Learning curves: who learns faster, who ends higher, and whether a network had converged."""
 
 from collections.abc import Iterable, Sequence
+from statistics import mean
 
 import pandas as pd
 
@@ -39,15 +40,17 @@ def learning_curves(profile: Profile, records: Sequence[Record]) -> pd.DataFrame
 def last_rise(record: Record) -> float:
     """Points of mIoU that a run gained over the last fifth of its steps; nan without a curve.
 
-    Both ends are means of three points, as single points are noisy.
+    Both ends are means of three points, as single points are noisy; what lies between their middles
+    is scaled to a fifth.
     """
     points = [(p["step"], 100 * p["miou"]) for p in record["history"] if p.get("miou") is not None]
     if len(points) < 10:
         return float("nan")
     steps, scores = zip(*points, strict=True)
     start = min(range(len(steps)), key=lambda i: abs(steps[i] - 0.8 * steps[-1]))
-    before = scores[max(0, start - 1) : start + 2]
-    return sum(scores[-3:]) / 3 - sum(before) / len(before)
+    before, last = slice(max(0, start - 1), start + 2), slice(-3, None)
+    share = (mean(steps[last]) - mean(steps[before])) / steps[-1]
+    return 0.2 / share * (mean(scores[last]) - mean(scores[before]))
 
 
 def still_rising(profile: Profile, records: Sequence[Record], variants: Iterable[Variant]) -> bool:

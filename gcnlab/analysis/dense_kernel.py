@@ -19,7 +19,7 @@ from gcnlab.analysis.judging import (
     direction,
     text,
 )
-from gcnlab.analysis.selection import is_diverged, metric, run_of
+from gcnlab.analysis.selection import by_variant, is_diverged, metric, seed_of
 from gcnlab.analysis.statistics import effect_of
 from gcnlab.experiments.ablations import ABLATIONS, KS, LARGEST, LOW_DATA_KS, Ablation
 from gcnlab.experiments.profiles import Profile
@@ -32,13 +32,9 @@ WORDS = {SUPPORTED: "better", CONTRADICTED: "worse", INCONCLUSIVE: "no clear dif
 
 def by_ablation(profile: Profile, records: Sequence[Record]) -> dict[Ablation, dict[int, Record]]:
     """Records by ablation and seed; diverged runs are left out."""
-    by_run = {run_of(record): record for record in records if not is_diverged(record)}
-    seeds = sorted({run.seed for run in by_run})
-    groups = {}
-    for ablation in ABLATIONS:
-        configs = {seed: ablation.config(profile, seed) for seed in seeds}
-        groups[ablation] = {s: by_run[run] for s, run in configs.items() if run in by_run}
-    return {ablation: group for ablation, group in groups.items() if group}
+    counted = [record for record in records if not is_diverged(record)]
+    groups = by_variant(profile, counted, ABLATIONS)
+    return {a: {seed_of(record): record for record in group} for a, group in groups.items()}
 
 
 def frame(profile: Profile, records: Sequence[Record]) -> pd.DataFrame:
@@ -58,16 +54,11 @@ def frame(profile: Profile, records: Sequence[Record]) -> pd.DataFrame:
 
 def spectra(profile: Profile, records: Sequence[Record]) -> dict[str, list[NDArray[np.float64]]]:
     """Singular values of the largest kernels, one curve per seed: trivial convolution and GCN."""
-    groups = by_ablation(profile, records)
-    names = {"trivial convolution": "conv", "GCN": "gcn"}
-    curves = {
-        name: [
-            np.array(r["kernel"]["spectrum"])
-            for r in groups.get(Ablation(head, LARGEST), {}).values()
-        ]
-        for name, head in names.items()
-    }
-    return {name: curve for name, curve in curves.items() if curve}
+    groups, curves = by_ablation(profile, records), {}
+    for name, head in (("trivial convolution", "conv"), ("GCN", "gcn")):
+        if group := groups.get(Ablation(head, LARGEST)):
+            curves[name] = [np.array(record["kernel"]["spectrum"]) for record in group.values()]
+    return curves
 
 
 def questions() -> list[tuple[str, Ablation, Ablation]]:

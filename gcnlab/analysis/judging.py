@@ -27,9 +27,12 @@ class Outcome:
     """What a test says.
 
     Args:
+        statement: one line with the numbers.
+        effects: the comparisons behind it; the first is the one that was judged.
         detectable: the smallest effect (in the unit of the first effect) that would have been
             found.
-        needed: seeds that would decide, if the published effect (or the observed one) is the truth.
+        needed: seeds that would decide, if the published effect (or the observed one) is the truth;
+            None if there are as many, and another part of the claim is undecided.
     """
 
     verdict: str
@@ -42,7 +45,9 @@ class Outcome:
 
 def text(effect: Effect) -> str:
     """``+5.5 [4.2, 6.8] points``; no interval for fewer than three seeds."""
-    digits, unit = (2 if effect.unit in ("ratio", "nats") else 1), effect.unit
+    if isnan(effect.mean):
+        return "–"
+    digits, unit = (2 if effect.unit == "nats" else 1), effect.unit
     bounds = "" if isnan(effect.low) else f" [{effect.low:+.{digits}f}, {effect.high:+.{digits}f}]"
     return f"{effect.mean:+.{digits}f}{bounds} {unit}".replace("-", "−")
 
@@ -63,22 +68,29 @@ def combined(words: Sequence[str]) -> str:
 
 
 def outcome(
-    verdict: str, statement: str, effects: Sequence[Effect], values: Sequence[float]
-) -> Outcome:
-    """An outcome whose detectable effect and needed seeds follow from the judged ``values``."""
+    verdict: str, statement: str, effects: Sequence[Effect], values: Sequence[float],
+    limit: float = 0.0,
+) -> Outcome:  # fmt: skip
+    """An outcome whose detectable effect and needed seeds follow from the judged ``values``.
+
+    ``limit``: how large an effect is judged against; of either sign, where it is not 0.
+    """
     n = len(values)
     if n < LEAST_SEEDS:
         return Outcome(verdict, statement, tuple(effects), n)
     spread, first = float(np.std(values, ddof=1)), effects[0]
     truth = first.mean if first.published is None else first.published
-    needed = statistics.seeds_needed(spread, truth) if verdict == INCONCLUSIVE else None
+    needed = (
+        statistics.seeds_needed(spread, limit - abs(truth)) if verdict == INCONCLUSIVE else None
+    )
+    needed = needed if needed and needed > n else None
     detectable = statistics.detectable_effect(spread, n)
     return Outcome(verdict, statement, tuple(effects), n, detectable, needed)
 
 
 def significantly_worse(values: Sequence[Sequence[float]]) -> list[bool]:
     """Which of several paired differences are below 0, by Holm's procedure."""
-    return statistics.holm([statistics.p_value(v, "less") for v in values], PART_ALPHA)
+    return statistics.holm([statistics.p_value(v) for v in values], PART_ALPHA)
 
 
 def equivalence(values: Sequence[float], limit: float) -> str:

@@ -75,13 +75,12 @@ class LargerField:
 
     def judge(self, scores: Scores) -> Outcome:
         frame = field_frame(scores.fields)
-        words, effects, parts, values = [], [], [], []
+        effects, parts, values = [], [], []
         for side in ("valid50", "valid95"):
             sides = _by_seed(frame, side)
             beyond = sides[GLOBAL] - self.factor * sides[BASE]
             name = f"{side[5:]} % of the score drop: GCN 15 − {self.factor} × baseline"
             effect = effect_of(name, beyond, unit="px", keys=_keys(scores))
-            words.append(direction(effect))
             effects.append(effect)
             values.append(list(beyond))
             base, gcn = sides.mean()
@@ -89,7 +88,8 @@ class LargerField:
                 f"{side[5:]} %: {base:.1f} → {gcn:.1f} px (×{gcn / base:.2f}), {text(effect)} "
                 f"beyond ×{self.factor}"
             )
-        return outcome(combined(words), "; ".join(parts), effects, values[0])
+        verdict = combined(list(map(direction, effects)))
+        return outcome(verdict, "; ".join(parts), effects, values[0])
 
 
 @dataclass(frozen=True)
@@ -127,15 +127,14 @@ def gain_grows_with_size(records: Sequence[Record]) -> Outcome:
 
     That is what the paper's explanation predicts, in mIoU and internal accuracy; not a proof of it.
     """
-    words, effects, parts, values = [], [], [], []
+    effects, parts, values = [], [], []
     for score in ("miou", "internal_accuracy"):
         gains = gain_by_size(records, score)
         change = gains.iloc[:, -1] - gains.iloc[:, 0]
         word = score.replace("_", " ").replace("miou", "mIoU")
         effect = effect_of(f"gain in {word}, largest − smallest objects", change)
-        words.append(direction(effect))
         effects.append(effect)
         values.append(list(change))
-        listed = ", ".join(f"{a}–{b} px {gain:+.1f}" for (a, b), gain in gains.mean().items())
+        listed = ", ".join(f"{a}–{b - 1} px {gain:+.1f}" for (a, b), gain in gains.mean().items())
         parts.append(f"{word}: {listed}; {effect.name} {text(effect)}")
-    return outcome(combined(words), "; ".join(parts), effects, values[0])
+    return outcome(combined(list(map(direction, effects))), "; ".join(parts), effects, values[0])

@@ -40,19 +40,15 @@ def simulate(rule: Rule, rounds: int = ROUNDS, seed: int = 0) -> dict[str, float
         return None
     generator = np.random.default_rng([seed, rule.claim])
     draw = _fields if isinstance(rule.test, LargerField | CoversLargeObjects) else _scores
-    counts = {}
-    for name in ("paper", "null"):
-        studies = [draw(rule, name == "paper", generator) for _ in range(rounds)]
-        verdicts = [rule.test.judge(study).verdict for study in studies]
-        counts |= {
-            f"{word} if {name}": verdicts.count(word) / rounds for word in (SUPPORTED, CONTRADICTED)
-        }
-    return {
-        "power": counts["supported if paper"],
-        "contradicted if the paper is right": counts["contradicted if paper"],
-        "supported if all are equal": counts["supported if null"],
-        "false alarms": counts["contradicted if null"],
-    }
+    verdicts = {}
+    for right in (True, False):
+        studies = [draw(rule, right, generator) for _ in range(rounds)]
+        verdicts[right] = [rule.test.judge(study).verdict for study in studies]
+    shares = {"power": (True, SUPPORTED),
+              "contradicted if the paper is right": (True, CONTRADICTED),
+              "supported if all are equal": (False, SUPPORTED),
+              "false alarms": (False, CONTRADICTED)}  # fmt: skip
+    return {n: verdicts[right].count(word) / rounds for n, (right, word) in shares.items()}
 
 
 def _scores(rule: Rule, paper_is_right: bool, generator: np.random.Generator) -> Scores:
@@ -117,14 +113,13 @@ def table(rules: Sequence[Rule] = RULES) -> pd.DataFrame:
     rows = []
     for rule in rules:
         result = simulated.get(str(rule.claim)) or {}
-        shares = [result.get("power"), result.get("false alarms")]
         rows.append(
             {
                 "claim": rule.claim,
                 "rule": " ".join((type(rule.test).__doc__ or "").split()),
                 "planned n": rule.planned_n or "counted",
-                "power": shares[0],
-                "false alarms": shares[1],
+                "power": result.get("power"),
+                "false alarms": result.get("false alarms"),
                 "registered": rule.registered,
                 "changed": rule.changed or "",
             }

@@ -6,6 +6,7 @@ from random import Random
 import pandas as pd
 
 from gcnlab.analysis import statistics
+from gcnlab.analysis.scores import describe
 from gcnlab.analysis.selection import by_variant, is_diverged, metric, seed_of
 from gcnlab.analysis.tables import METRIC_NAMES, all_variants
 from gcnlab.errors import UserError
@@ -34,13 +35,15 @@ def drawn(profile: Profile, study: Sequence[Record]) -> list[Run]:
 def second_run(
     profile: Profile, study: Sequence[Record], repeated: Sequence[Record]
 ) -> pd.DataFrame:
-    """Cells of ``repeated`` beside the study: mIoU expected with 95 % from its seeds, and found."""
+    """Cells of both beside each other: mIoU expected with 95 % from the study's seeds, and found;
+    a second run that diverged is outside."""
     rows, before = [], _scores(profile, study)
-    for variant, scores in _scores(profile, repeated).items():
+    again = _scores(profile, repeated, diverged=True)
+    for variant, scores in ((v, s) for v, s in again.items() if v in before):
         low, high = statistics.prediction_interval(before[variant], len(scores))
         score, expected = sum(scores) / len(scores), f"{low:.1f} … {high:.1f}"
         inside = "yes" if low <= score <= high else "no"
-        rows.append((variant.title, len(before[variant]), expected, f"{score:.1f}", inside))
+        rows.append((describe(variant), len(before[variant]), expected, f"{score:.1f}", inside))
     columns = ["cell", "seeds in the study", "expected mIoU", "second run", "inside"]
     return pd.DataFrame(rows, columns=columns).set_index("cell")
 
@@ -59,14 +62,16 @@ def sentence(profile: Profile, study: Sequence[Record], repeated: Sequence[Recor
     return f"{text}, outside is {'; '.join(missed)}." if missed else f"{text}."
 
 
-def _scores(profile: Profile, records: Sequence[Record]) -> dict[Variant, list[float]]:
-    """mIoU of the seeds of every segmenter; one that diverged leaves its cell out."""
+def _scores(
+    profile: Profile, records: Sequence[Record], diverged: bool = False
+) -> dict[Variant, list[float]]:
+    """mIoU of the seeds of every segmenter; one that diverged leaves its cell out, or counts."""
     variants = {v.config(profile, 0): v for v in reversed(all_variants()) if v.head is not None}
     groups = by_variant(profile, records, variants.values())  # of equal variants the first
     return {
         variant: [metric(record, "miou") for record in group]
         for variant, group in groups.items()
-        if not any(map(is_diverged, group))
+        if diverged or not any(map(is_diverged, group))
     }
 
 

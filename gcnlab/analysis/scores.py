@@ -30,7 +30,7 @@ class AllDiverged(NotRun):
 class Scores:
     """``by_seed(variant, metric)`` → seed → score in percent.
 
-    A share of the remaining error is asked for as ``error_share(metric)``; differences pair seeds.
+    Differences and shares of the remaining error pair seeds.
     """
 
     def __init__(self, values: Mapping[tuple[Variant, str], BySeed], fields: Sequence[Record] = ()):
@@ -61,11 +61,9 @@ class Scores:
     def error_share(self, better: Variant, worse: Variant, name: str) -> np.ndarray:
         """Percent of the error of ``worse`` that ``better`` removes, for every seed that both
         have."""
-        base = self.by_seed(worse, name)
-        change = statistics.differences(self.by_seed(better, name), base)
-        seeds = sorted(self.by_seed(better, name).keys() & base.keys())
-        error = np.array([100 - base[seed] for seed in seeds])
-        return 100 * change / np.maximum(error, 1e-9)
+        one, base = self.by_seed(better, name), self.by_seed(worse, name)
+        seeds = sorted(one.keys() & base.keys())
+        return np.array([100 * (one[s] - base[s]) / max(100 - base[s], 1e-9) for s in seeds])
 
     def published(self, better: Variant, worse: Variant, name: str = "miou") -> float | None:
         """The paper's difference, or None where it gives no number."""
@@ -76,11 +74,8 @@ class Scores:
 
     def effect(self, better: Variant, worse: Variant, name: str = "miou") -> Effect:
         """The difference as an effect, with its interval."""
-        values = self.difference(better, worse, name)
-        mean, low, high = statistics.interval(values)
-        title = f"{describe(better)} − {describe(worse)}"
-        return Effect(title, self.published(better, worse, name), mean, low, high, len(values),
-                      p=statistics.p_value(values))  # fmt: skip
+        values, known = self.difference(better, worse, name), self.published(better, worse, name)
+        return statistics.effect_of(f"{describe(better)} − {describe(worse)}", values, known)
 
 
 class RecordedScores(Scores):
@@ -132,8 +127,8 @@ class RecordedScores(Scores):
     def effect(self, better: Variant, worse: Variant, name: str = "miou") -> Effect:
         """As in :class:`Scores`, with the bootstrap over images and the keys of the records."""
         plain = super().effect(better, worse, name)
-        _, *unpaired = statistics.welch(self.by_seed(better, name), self.by_seed(worse, name))
-        plain = replace(plain, welch=tuple(unpaired))
+        unpaired = statistics.welch(self.by_seed(better, name), self.by_seed(worse, name))
+        plain = replace(plain, welch=unpaired)
         keys = (*self.keys.get(better, ()), *self.keys.get(worse, ()))
         if name != "miou" or plain.n < statistics.LEAST_SEEDS:
             return replace(plain, keys=keys)

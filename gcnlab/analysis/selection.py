@@ -64,21 +64,17 @@ def is_diverged(record: Record) -> bool:
     return metric(record, "miou") / 100 <= chance + AT_CHANCE
 
 
-def _integers(rows: Sequence[str]) -> list[list[int]]:
-    return [[int(number) for number in row.split()] for row in rows]
-
-
 def confusion(record: Record) -> NDArray[np.int64]:
     """The confusion matrix (true class, prediction) of ``record``."""
-    return np.array(_integers(record["counts"]["confusion"]), np.int64)
+    return np.array([row.split() for row in record["counts"]["confusion"]], np.int64)
 
 
 def per_image_counts(record: Record) -> NDArray[np.int64]:
     """Hits, predicted and true pixels: (images, classes, 3)."""
-    rows = _integers(record["counts"]["per_image"])
+    rows = record["counts"]["per_image"]
     counts = np.zeros((len(rows), len(record["counts"]["confusion"]), 3), np.int64)
     for image, row in enumerate(rows):
-        values = np.array(row, np.int64).reshape(-1, 4)
+        values = np.array(row.split(), np.int64).reshape(-1, 4)
         counts[image, values[:, 0]] = values[:, 1:]
     return counts
 
@@ -164,7 +160,8 @@ def by_variant(
 
 def field_records_of(fields: Sequence[Record], records: Sequence[Record]) -> list[Record]:
     """The measurements of receptive fields that are of ``records``, by their trained weights."""
-    weights = {record.get("weights") for record in records if isinstance(run_of(record), Training)}
+    weights = {record.get("weights") for record in records
+               if isinstance(run_of(record), Training) and not is_diverged(record)}  # fmt: skip
     return [
         field
         for field in fields

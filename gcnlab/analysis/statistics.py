@@ -11,7 +11,7 @@ from math import nan, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special, stats
 
 LEVEL = 0.95
 LEAST_SEEDS = 3
@@ -29,11 +29,10 @@ class Effect:
         published: the paper's difference, in the same unit, or None.
         mean, low, high: nan where undefined.
         n: seeds that both sides have.
-        unit: ``points``, ``px`` or ``ratio``.
-        p: of the two-sided paired t test.
+        unit: ``points``, ``%``, ``px`` or ``nats``.
         boot_low, boot_high: 95 % interval of the mean over resampled validation images, or None.
         welch: the unpaired 95 % interval, or None.
-        keys: of the records that it was computed from.
+        keys: of the records of both sides.
     """
 
     name: str
@@ -43,7 +42,6 @@ class Effect:
     high: float
     n: int
     unit: str = "points"
-    p: float = nan
     boot_low: float | None = None
     boot_high: float | None = None
     welch: tuple[float, float] | None = None
@@ -82,17 +80,15 @@ def differences(better: BySeed, worse: BySeed) -> NDArray[np.float64]:
     return np.array([better[seed] - worse[seed] for seed in sorted(better.keys() & worse.keys())])
 
 
-def p_value(values: Sequence[float], alternative: str = "two-sided") -> float:
-    """Of the t test that the mean of ``values`` is 0; nan for fewer than three or no spread."""
+def p_value(values: Sequence[float]) -> float:
+    """Of the t test that the mean of ``values`` is below 0; nan for fewer than three or no
+    spread."""
     values = np.asarray(values, float)
     spread = values.std(ddof=1) if len(values) >= LEAST_SEEDS else 0.0
     if spread == 0:
         return nan
     t = float(values.mean() / (spread / sqrt(len(values))))
-    below = float(stats.t.cdf(t, len(values) - 1))
-    return {"two-sided": 2 * min(below, 1 - below), "greater": 1 - below, "less": below}[
-        alternative
-    ]
+    return float(stats.t.cdf(t, len(values) - 1))
 
 
 def effect_of(
@@ -104,18 +100,17 @@ def effect_of(
 ) -> Effect:
     """The effect whose differences within seeds are ``values``."""
     mean, low, high = interval(values)
-    p = p_value(values)
-    return Effect(name, published, mean, low, high, len(values), unit, p, keys=tuple(keys))
+    return Effect(name, published, mean, low, high, len(values), unit, keys=tuple(keys))
 
 
-def welch(better: BySeed, worse: BySeed) -> tuple[float, float, float]:
-    """Difference of means with the unpaired (Welch) 95 % interval, to stand beside the paired
+def welch(better: BySeed, worse: BySeed) -> tuple[float, float]:
+    """The unpaired (Welch) 95 % interval of the difference of means, to stand beside the paired
     one."""
     a, b = (np.array(list(scores.values()), float) for scores in (better, worse))
     if min(len(a), len(b)) < LEAST_SEEDS:
-        return (float(a.mean() - b.mean()) if len(a) and len(b) else nan), nan, nan
+        return nan, nan
     low, high = stats.ttest_ind(a, b, equal_var=False).confidence_interval(LEVEL)
-    return float(a.mean() - b.mean()), float(low), float(high)
+    return float(low), float(high)
 
 
 def holm(p_values: Sequence[float], alpha: float) -> list[bool]:
@@ -148,14 +143,9 @@ def detectable_effect(spread: float, n: int) -> float:
 
 @lru_cache(maxsize=1024)
 def _detectable_noncentrality(n: int) -> float:
-    """Noncentrality of t at which a two-sided test of ``n`` pairs has the power, by bisection."""
-    critical, degrees = t_quantile(0.5 + LEVEL / 2, n - 1), n - 1
-    low, high = 0.0, 50.0
-    for _ in range(40):
-        middle = (low + high) / 2
-        enough = stats.nct.sf(critical, degrees, middle) >= POWER
-        low, high = (low, middle) if enough else (middle, high)
-    return high
+    """Noncentrality of t at which a two-sided test of ``n`` pairs has the power."""
+    critical = t_quantile(0.5 + LEVEL / 2, n - 1)
+    return float(special.nctdtrinc(n - 1, 1 - POWER, critical))
 
 
 def seeds_needed(spread: float, effect: float, most: int = 100) -> int | None:

@@ -33,7 +33,6 @@ class TableSpec:
     Args:
         name: its number.
         extra: cells that this study adds, made from the published ones.
-        across: ``column`` if the paper prints settings across, ``metric`` if it prints metrics.
         data: metric → the data that the published number was measured on.
         chart: name of the function of ``report.charts`` that draws it, or None.
         test_server: number of the published test-server table that belongs beside it, or None.
@@ -44,7 +43,6 @@ class TableSpec:
 
     name: str
     extra: Callable[[pd.DataFrame], pd.DataFrame] = lambda frame: frame
-    across: str = "column"
     data: str = "VOC 2012 val"
     chart: str | None = None
     test_server: str | None = None
@@ -55,14 +53,6 @@ class TableSpec:
     @property
     def title(self) -> str:
         return paper.published(self.name)["title"]
-
-    @property
-    def question(self) -> str:
-        return paper.published(self.name)["question"]
-
-    @property
-    def source(self) -> str:
-        return paper.published(self.name)["source"]
 
     def cells(self) -> pd.DataFrame:
         """Published numbers as in :func:`gcnlab.paper.cells`, and those added, unpublished
@@ -82,14 +72,10 @@ def _with_top1(frame: pd.DataFrame) -> pd.DataFrame:
 
 def _with_baseline(frame: pd.DataFrame) -> pd.DataFrame:
     trained = frame[~frame["stage"].str.contains("MS")]
-    baseline = {
-        "column": "Baseline",
-        "value": float("nan"),
-        "head": "conv1x1",
-        "k": pd.NA,
-        "refine": False,
-    }
-    return pd.concat([trained.assign(**baseline), frame])
+    baseline = trained.assign(
+        column="Baseline", value=float("nan"), head="conv1x1", k=pd.NA, refine=False
+    )
+    return pd.concat([baseline, frame])
 
 
 def _width_note(profile: Profile) -> str:
@@ -144,7 +130,7 @@ SPECS = {
         TableSpec("2", chart="heads_over_k"),
         TableSpec("3", chart="heads_over_k"),
         TableSpec("4", chart="gain_over_m", note=_width_note),
-        TableSpec("5", across="metric", chart="regions", note=_boundary_note, examples=True),
+        TableSpec("5", chart="regions", note=_boundary_note, examples=True),
         TableSpec("6", _with_top1, chart="backbones", note=_pair_note),
         TableSpec("7", chart="stages", test_server="8", protocol="voc", note=_stages_note("voc"),
                   examples=True),
@@ -155,15 +141,6 @@ SPECS = {
 PRETRAINING = "pretraining"  # names the classifiers of Table 6 alone
 
 
-def check_tables(names: Sequence[str], *also: str) -> list[str]:
-    """``names`` without duplicates; ``UserError`` for one that is no table that runs fill."""
-    known = (*SPECS, PRETRAINING, *also)
-    for name in names:
-        if name not in known:
-            raise UserError(f"unknown table {name!r}; choose one of {', '.join(known)}")
-    return list(dict.fromkeys(names))
-
-
 @cache
 def all_variants() -> tuple[Variant, ...]:
     """The distinct models of all tables."""
@@ -171,9 +148,14 @@ def all_variants() -> tuple[Variant, ...]:
 
 
 def table_configs(tables: Sequence[str], profile: Profile, seeds: Sequence[int]) -> list[Run]:
-    """The distinct runs that fill ``tables``, all seeds of one variant together."""
-    variants: list[Variant] = []
-    for name in check_tables(tables):
+    """The distinct runs that fill ``tables``, all seeds of one variant together.
+
+    ``UserError`` for one that is no table that runs fill.
+    """
+    variants, known = [], (*SPECS, PRETRAINING)
+    for name in dict.fromkeys(tables):
+        if name not in known:
+            raise UserError(f"unknown table {name!r}; choose one of {', '.join(known)}")
         if name == PRETRAINING:
             variants += [v for v in all_variants() if v.head is None]
         else:

@@ -143,9 +143,9 @@ def _kernel() -> Finding:
         from jupyter_client.kernelspec import KernelSpecManager
 
         python = KernelSpecManager().get_kernel_spec("python3").argv[0]
+        other = Path(python).is_absolute() and not Path(python).samefile(sys.executable)
     except Exception as error:  # no Jupyter, or no such kernel
         remedy = "install the packages for notebooks; python -m gcnlab run needs none"
         return Finding("kernel", f"none ({error})", remedy, True)
-    other = Path(python).is_absolute() and not Path(python).samefile(sys.executable)
     remedy = f"notebooks run there: {sys.executable} -m ipykernel install --sys-prefix"
     return Finding("kernel", python, remedy * other)

@@ -39,7 +39,7 @@ def _act(options: argparse.Namespace) -> int:
         failures = scheduler.run_all(runs, store, session.jobs, progress, cluster)
     for failure in failures:
         tell(f"failed: {failure}")
-    if FIELDS in names and not failures:
+    if FIELDS in names and not failures and distributed.is_first():
         objects = receptive_fields.THOROUGH if session.profile.evidence else 1
         receptive_fields.measure_all(session.configs(["1"]), store, objects, session.jobs, say)
     say(tables_text(session, [name for name in names if name in TABLES]))
@@ -48,7 +48,8 @@ def _act(options: argparse.Namespace) -> int:
     if OWN in names:
         say(session.verdicts(*(rule.claim for rule in rules.OWN)).to_string())
     if REPEAT in names:
-        again = [record for run in runs if (record := store.record(run))]
+        drawn = repeats.drawn(session.profile, session.study_records)
+        again = [record for run in drawn if (record := store.record(run))]
         say(repeats.second_run(session.profile, session.study_records, again).to_string())
     if PILOT in names:
         say(pilot.report(session.profile, store))

@@ -45,8 +45,8 @@ def act(options: argparse.Namespace) -> int:
         for run, state in states.items():
             if state == FAILED:
                 print(f"{run.name} {notes[run.name]}")
-        print(f"{_total(session, states)} below {session.out / session.profile.name}")
-        if session.own and (study := session.study_records):
+        print(f"{_total(session, states, problems)} below {session.out / session.profile.name}")
+        if session.own and not problems and (study := session.study_records):
             print(f"the committed study has {len(study)} finished runs of this profile")
         if stale:
             why = "records of other schedules, data, machines or code versions do not count"
@@ -102,11 +102,11 @@ def _group_line(name: str, states: dict[Run, str], notes: dict[str, str]) -> str
     return f"{name:<9} {bar} " + " · ".join([f"{complete}/{count} complete", *rest, *begun])
 
 
-def _total(session: Session, states: dict[Run, str]) -> str:
+def _total(session: Session, states: dict[Run, str], problems: Collection[str]) -> str:
     """How many runs are complete, and how long the others take by the times of equal runs."""
     missing = [run for run, state in states.items() if state != COMPLETE]
     text = f"{len(states) - len(missing)} of {len(states)} runs complete"
-    took = session.local_records or session.study_records
+    took = [] if problems else session.local_records or session.study_records
     if not (missing and took):
         return text
     return f"{text}, about {duration(sum(expected(missing, took).values()))} of work left"

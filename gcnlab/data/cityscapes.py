@@ -7,7 +7,7 @@
 from functools import partial
 from pathlib import Path
 
-from gcnlab.data.readers import Sample
+from gcnlab.data.readers import Sample, existing
 from gcnlab.data.transforms import VOID
 from gcnlab.errors import UserError
 
@@ -26,11 +26,8 @@ TRAIN_IDS = dict.fromkeys(range(34), VOID) | {id_: i for i, id_ in enumerate(LAB
 
 
 def _folder(root: Path, kind: str, split: str, archive: str) -> Path:
-    folder = root / "cityscapes" / kind / split
-    if not folder.is_dir():
-        remedy = f"unpack {archive} into {root / 'cityscapes'}, or correct the data root"
-        raise UserError(f"{folder} is missing: {remedy}")
-    return folder
+    remedy = f"unpack {archive} into {root / 'cityscapes'}, or correct the data root"
+    return existing(root / "cityscapes" / kind / split, remedy)
 
 
 def images(root: Path, split: str) -> list[Path]:

@@ -28,7 +28,7 @@ def workers_that_pay(size: int) -> int:
     """
     if sys.platform != "linux":
         return 0
-    workers = min(MOST_WORKERS, cores() // max(1, torch.cuda.device_count()) - 1)
+    workers = max(0, min(MOST_WORKERS, cores() // max(1, torch.cuda.device_count()) - 1))
     room = os.path.isdir(SHARED) and shutil.disk_usage(SHARED).free >= 6 * workers * size
     return workers if room else 0
 

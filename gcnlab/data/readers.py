@@ -37,6 +37,13 @@ def reading(path: Path, kind: str, remedy: str = "complete the data set") -> Ite
         raise UserError(f"{problem}: {'scale it down' if too_large else AGAIN}") from None
 
 
+def existing(folder: Path, remedy: str) -> Path:
+    """``folder``; ``UserError`` with the ``remedy`` if it is not there."""
+    if not folder.is_dir():
+        raise UserError(f"{folder} is missing: {remedy}")
+    return folder
+
+
 def read_image(path: Path) -> Image.Image:
     """An RGB image; ``UserError`` if the file is missing, truncated, no image, or several."""
     with reading(path, "an image"), Image.open(path) as image:
@@ -79,21 +86,13 @@ class Sample:
     image: Path
     label: Path
     ids: Mapping[int, int] | None = None
+    annotated_size = None  # (width, height) that an annotation tells before the label map is made
+    annotation = b""  # what belongs to this sample of a label file that holds many
 
     @property
     def files(self) -> tuple[Path, ...]:
         """The files of this sample alone."""
         return self.image, self.label
-
-    @property
-    def annotated_size(self) -> tuple[int, int] | None:
-        """(width, height) that the annotation tells before the label map is made."""
-        return None
-
-    @property
-    def annotation(self) -> bytes:
-        """What belongs to this sample of a label file that holds many."""
-        return b""
 
     def read_label(self, num_classes: int) -> np.ndarray:
         """The label map, see :func:`read_label`."""

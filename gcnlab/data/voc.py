@@ -8,7 +8,7 @@
 from functools import partial
 from pathlib import Path
 
-from gcnlab.data.readers import Sample, read_list
+from gcnlab.data.readers import Sample, existing, read_list
 from gcnlab.errors import UserError
 
 CLASSES = (
@@ -18,18 +18,11 @@ CLASSES = (
 )  # fmt: skip
 
 
-def _voc_folder(root: Path) -> Path:
-    folder = root / "VOCdevkit" / "VOC2012"
-    if not folder.is_dir():
-        hint = "it is the folder that holds VOCdevkit/ (and benchmark_RELEASE/)"
-        remedy = f"unpack VOC 2012 there, or correct the data root; {hint}"
-        raise UserError(f"{folder} is missing: {remedy}")
-    return folder
-
-
 def voc_samples(root: Path, split: str, remedy: str = "unpack VOC 2012 completely") -> list[Sample]:
     """The samples of ``ImageSets/Segmentation/<split>.txt``, in its order."""
-    folder = _voc_folder(root)
+    hint = "it is the folder that holds VOCdevkit/ (and benchmark_RELEASE/)"
+    absent = f"unpack VOC 2012 there, or correct the data root; {hint}"
+    folder = existing(root / "VOCdevkit" / "VOC2012", absent)
     images, labels = folder / "JPEGImages", folder / "SegmentationClass"
     names = read_list(folder / "ImageSets" / "Segmentation" / f"{split}.txt", remedy)
     return [Sample(name, images / f"{name}.jpg", labels / f"{name}.png") for name in names]

@@ -151,14 +151,14 @@ def score_segmentation(
 
 
 @torch.inference_mode()
-def topk_errors(
+def topk_wrong(
     model: nn.Module, batches: Iterable[Batch], ks: Sequence = (1, 5), autocast: Autocast = None
-) -> list[float]:
-    """Share in [0, 1] of images whose class is not among the k highest logits, per k of ``ks``."""
+) -> tuple[Tensor, int]:
+    """Images whose class is not among the k highest logits, per k of ``ks``, and all images."""
     wrong, total = torch.zeros(len(ks)), 0
     for images, labels, _ in batches:
         logits = _logits(model, images, autocast).float().cpu()
         ranked = logits.topk(min(max(ks), logits.shape[1]), 1).indices == labels[:, None]
         wrong += torch.tensor([(~ranked[:, :k].any(1)).sum() for k in ks])
         total += len(labels)
-    return (wrong / total).tolist()
+    return wrong, total

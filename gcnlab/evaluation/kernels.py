@@ -17,18 +17,17 @@ def _nearest_branch(kernel: Tensor, channels: int, vertical_first: bool) -> Tens
     return low_rank.view(arranged.shape).permute(*(order.index(i) for i in range(4)))
 
 
-def gcn_share(kernel: Tensor, channels: int | None = None, rounds: int = 20) -> float:
+def gcn_share(kernel: Tensor) -> float:
     """Share in [0, 1] of the squared norm of ``kernel`` (O, I, k, k) that GCN's form can have.
 
-    GCN's form is the sum of two branches of rank ``channels`` (default O, as in Fig. 4A), fitted in
-    turn. A lower bound that grows with ``rounds``; 1 for the kernel of any GCN.
+    GCN's form is the sum of two branches of rank O (Fig. 4A), fitted in turn. A lower bound; nearly
+    1 for the kernel of any GCN.
     """
     kernel = kernel.detach().double()
-    channels = len(kernel) if channels is None else channels
     other = torch.zeros_like(kernel)
-    for _ in range(rounds):
-        one = _nearest_branch(kernel - other, channels, vertical_first=True)
-        other = _nearest_branch(kernel - one, channels, vertical_first=False)
+    for _ in range(20):
+        one = _nearest_branch(kernel - other, len(kernel), vertical_first=True)
+        other = _nearest_branch(kernel - one, len(kernel), vertical_first=False)
     return 1 - float((kernel - one - other).square().sum() / kernel.square().sum())
 
 

@@ -82,7 +82,7 @@ def boundary_distance(label: ArrayLike | Tensor, limit: float = np.inf) -> NDArr
 def _distance_within(limit: float, edge: NDArray[np.bool_]) -> NDArray[np.float64]:
     """Exact distances to ``edge`` up to ``limit``: squares add up, so one axis after the other."""
     reach = min(int(limit), max(edge.shape))
-    far = (reach + 1) ** 2
+    far = min((int(limit) + 1) ** 2, 2 * max(edge.shape) ** 2)  # above the limit, or any distance
     squared = np.where(edge, 0, far).astype(np.min_scalar_type(far + reach**2))
     for _ in edge.shape:
         nearest = squared.copy("K")

@@ -37,6 +37,11 @@ def innermost_point(mask: ArrayLike) -> tuple[int, int]:
     return int(row) - 1, int(column) - 1
 
 
+# Of an object's pixels: all; those outside the boundary region; those that lie more than half as
+# deep in it as its deepest.
+REGIONS = ("accuracy", "internal_accuracy", "centre_accuracy")
+
+
 class ScoresBySize:
     """Scores of the pixels of objects, in bins of the objects' sizes, over a data set.
 
@@ -53,9 +58,9 @@ class ScoresBySize:
         self.edges, self.distance, self.ignore_index = tuple(edges), distance, ignore_index
         bins = range(len(self.edges) - 1)
         self.objects = np.zeros(len(bins), np.int64)
-        self._all, self._internal, self._centre = (
-            [ConfusionMatrix(num_classes, ignore_index) for _ in bins] for _ in range(3)
-        )
+        self._matrices = {
+            name: [ConfusionMatrix(num_classes, ignore_index) for _ in bins] for name in REGIONS
+        }
 
     def update(self, prediction: ArrayLike, target: ArrayLike, instances: ArrayLike) -> None:
         """Count one image: (H, W) class maps and instance map, unpadded."""
@@ -70,25 +75,17 @@ class ScoresBySize:
             self.objects[bin_] += 1
             depth = distance_transform_edt(np.pad(pixels, 1))[1:-1, 1:-1]
             regions = (pixels, pixels & inside, pixels & (depth > depth.max() / 2))
-            kinds = (self._all, self._internal, self._centre)
-            for matrices, region in zip(kinds, regions, strict=True):
+            for matrices, region in zip(self._matrices.values(), regions, strict=True):
                 matrices[bin_].update(prediction[region], target[region])
 
-    def accuracy(self) -> NDArray[np.float64]:
-        """Share of the objects' pixels with the right class, per bin."""
-        return np.array([matrix.pixel_accuracy() for matrix in self._all])
+    def scores(self) -> dict[str, list[float]]:
+        """Per bin: ``objects``; ``miou`` over the object classes; and of each of ``REGIONS`` the
+        share of pixels with the right class. nan where there is none.
 
-    def internal_accuracy(self) -> NDArray[np.float64]:
-        """The same of their pixels outside the boundary region."""
-        return np.array([matrix.pixel_accuracy() for matrix in self._internal])
-
-    def centre_accuracy(self) -> NDArray[np.float64]:
-        """The same of the pixels that lie more than half as deep in their object as its deepest."""
-        return np.array([matrix.pixel_accuracy() for matrix in self._centre])
-
-    def miou(self) -> NDArray[np.float64]:
-        """Mean IoU over the object classes, counted on the pixels of the bin's objects alone.
-
-        A pixel of an object of another bin, or of the background, is in no union.
+        IoU is counted on the pixels of the bin's objects alone: one of an object of another bin, or
+        of the background, is in no union.
         """
-        return np.array([np.nanmean(m.iou()[1:]) if m.matrix.any() else np.nan for m in self._all])
+        shares = {n: [m.pixel_accuracy() for m in ms] for n, ms in self._matrices.items()}
+        whole = self._matrices["accuracy"]
+        miou = [float(np.nanmean(m.iou()[1:])) if m.matrix.any() else np.nan for m in whole]
+        return {"objects": self.objects.tolist(), "miou": miou, **shares}

@@ -13,7 +13,9 @@ import platform
 import statistics
 import tempfile
 import time
+import timeit
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from importlib import import_module
 from operator import truediv
@@ -25,10 +27,9 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 from scipy import ndimage
-from torch.utils.flop_counter import FlopCounterMode
 
 from gcnlab.data import Split
-from gcnlab.evaluation import SegmentationCounts, receptive_field
+from gcnlab.evaluation import SegmentationCounts, count_multiply_adds, receptive_field
 from gcnlab.evaluation.inference import predict
 from gcnlab.experiments.environment import (
     device_name,
@@ -74,7 +75,8 @@ def measure(side: int = 512, rounds: int = 5, log: Log = print) -> dict[str, Any
     results["memory"] = _memory(side)
     log(f"memory: {_line(results['memory'])}")
     precision, rates = best_precision(pick_device()), _matrix_rates()
-    done = 3 * _operations(side) / results["training step"]["seconds"]["ours"]
+    operations = 6 * count_multiply_adds(_model(), (1, 3, side, side))  # forward and backward
+    done = operations / results["training step"]["seconds"]["ours"]
     return {
         "side": side,
         "rounds": rounds,
@@ -207,24 +209,12 @@ def _inference(side: int) -> dict[str, Callable]:
     return {"plain": lambda: eager().argmax(1).cpu(), "ours": lambda: fast().cpu()}
 
 
-def _operations(side: int) -> int:
-    """Floating-point operations of one forward pass."""
-    with FlopCounterMode(display=False) as counter, torch.device("meta"):
-        build_segmenter("gcn", 15, None, True, "resnet50", CLASSES)(torch.zeros(1, 3, side, side))
-    return counter.get_total_flops()
-
-
 def _matrix_rates(size: int = 2048) -> dict[str, float]:
     """GFLOP/s of a large matrix product, the best of five."""
     rates = {}
-    for precision in ("float32", "bf16"):
-        matrix = torch.randn(size, size, device=pick_device())
-        matrix = matrix if precision == "float32" else matrix.bfloat16()
-        seconds = []
-        for _ in range(6):
-            began = time.perf_counter()
-            float((matrix @ matrix)[0, 0])
-            seconds.append(time.perf_counter() - began)
+    for precision, dtype in (("float32", torch.float32), ("bf16", torch.bfloat16)):
+        matrix = torch.randn(size, size, device=pick_device()).to(dtype)
+        seconds = timeit.repeat("float((m @ m)[0, 0])", globals={"m": matrix}, number=1, repeat=6)
         rates[precision] = 2 * size**3 / min(seconds) / 1e9
     return rates
 
@@ -233,8 +223,9 @@ def _memory(side: int) -> dict[str, Any]:
     """Bytes that two training steps add to a fresh process, or take on the GPU."""
     context, taken = multiprocessing.get_context("spawn"), {}
     for name in ("plain", "ours"):
-        with context.Pool(1) as pool:
-            taken[name] = pool.apply(_peak_of_steps, (name, side, torch.get_num_threads()))
+        with ProcessPoolExecutor(1, context) as pool:
+            work = pool.submit(_peak_of_steps, name, side, torch.get_num_threads())
+            taken[name] = work.result()
     return {"bytes": taken, "ours / plain": taken["ours"] / taken["plain"]}
 
 

@@ -12,8 +12,16 @@ from gcnlab.evaluation.inference import TestTime
 from gcnlab.training import Schedule
 
 
+class _Named:
+    """``name`` says which run of a profile it is: its variant and its seed."""
+
+    @property
+    def name(self) -> str:
+        return f"{self.variant}-s{self.seed}"
+
+
 @dataclass(frozen=True)
-class PreTraining:
+class PreTraining(_Named):
     """A classifier is trained, whose backbone segmenters start from (Table 6).
 
     Args:
@@ -35,13 +43,9 @@ class PreTraining:
     def variant(self) -> str:
         return f"pretraining-{self.backbone}"
 
-    @property
-    def name(self) -> str:
-        return f"{self.variant}-s{self.seed}"
-
 
 @dataclass(frozen=True)
-class Training:
+class Training(_Named):
     """A segmenter is trained and measured.
 
     Args:
@@ -82,16 +86,12 @@ class Training:
         return "-".join(part for part in (*parts, "br" * self.refine, self.label) if part)
 
     @property
-    def name(self) -> str:
-        return f"{self.variant}-s{self.seed}"
-
-    @property
     def training(self) -> "Training":
         """The training whose model this run measures: itself."""
         return self
 
 
-class _OfTraining:
+class _OfTraining(_Named):
     """What a run that trains nothing takes over from the training that it starts from."""
 
     start: Any
@@ -116,10 +116,6 @@ class _OfTraining:
     @property
     def variant(self) -> str:
         return f"{self.start.variant}-{self.label}"
-
-    @property
-    def name(self) -> str:
-        return f"{self.variant}-s{self.seed}"
 
 
 @dataclass(frozen=True)
@@ -146,26 +142,20 @@ class CrfEvaluation(_OfTraining):
 
 Run = PreTraining | Training | Evaluation | CrfEvaluation
 _KINDS = {kind.kind: kind for kind in (PreTraining, Training, Evaluation, CrfEvaluation)}
-_NAMES_ONLY = {
-    "profile",
-    "label",
-    "start",
-}  # of a config, what does not change its numbers by itself
+_NAMES_ONLY = {"profile", "label", "start"}  # what does not change its numbers by itself
 
 
-def to_json(run: Run) -> dict[str, Any]:
-    """``run`` as JSON values, defaults included; ``kind`` says which type it is."""
-    return {"kind": run.kind} | {
-        field.name: _plain(getattr(run, field.name)) for field in fields(run)
-    }
+def input_size(run: Run) -> tuple[int, int]:
+    """(height, width) of a training image."""
+    return (run.data.crop,) * 2 if run.data.crop else run.data.canvas
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, Run):
-        return to_json(value)
+def to_json(value: Any) -> Any:
+    """A run, or a part of one, as JSON values, defaults included; ``kind`` says which type."""
     if is_dataclass(value):
-        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
-    return [_plain(item) for item in value] if isinstance(value, tuple) else value
+        kind = {"kind": value.kind} if isinstance(value, Run) else {}
+        return kind | {field.name: to_json(getattr(value, field.name)) for field in fields(value)}
+    return [to_json(item) for item in value] if isinstance(value, tuple) else value
 
 
 def from_json(config: dict[str, Any]) -> Run:

@@ -68,8 +68,9 @@ def perform(runs: Sequence[Run], folder: Path, log: Callable[[str], None] = prin
             log(f"{title}: {_size(run)}, {memory / 1e9:.1f} GB at most, {seconds:.0f} s")
         except Exception as error:  # whatever ended a run ends only that run
             failed.add(run)
-            failures.append(f"{run.name}: {error}")
-            log(f"{title} failed: {error}")
+            reason = " ".join(str(error).split()) or repr(error)
+            failures.append(f"{run.name}: {reason}")
+            log(f"{title} failed: {reason}")
         followers = {other.start for other in remaining[number:]}
         for done in [link for link in (run, run.start) if isinstance(link, Run)]:
             if done not in followers and done not in failed and (output := store.output(done)):

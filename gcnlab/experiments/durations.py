@@ -1,9 +1,10 @@
 """How long runs take: as equal runs took, else in proportion to the pixels that they see."""
 
 from collections.abc import Iterable
+from math import prod
 from statistics import median
 
-from gcnlab.experiments.config import CrfEvaluation, Evaluation, Run, from_json
+from gcnlab.experiments.config import CrfEvaluation, Evaluation, Run, from_json, input_size
 from gcnlab.experiments.records import Record
 
 
@@ -11,7 +12,7 @@ def work(run: Run) -> float:
     """Pixels that a training sees; what trains nothing counts as a tenth of what it starts from."""
     if isinstance(run, Evaluation | CrfEvaluation):
         return work(run.start) / 10
-    return run.schedule.steps * run.schedule.batch_size * run.data.side**2
+    return run.schedule.steps * run.schedule.batch_size * prod(input_size(run))
 
 
 def expected(runs: Iterable[Run], records: Iterable[Record]) -> dict[Run, float]:

@@ -26,13 +26,14 @@ _LIBRARIES = ("torchvision", "numpy", "scipy", "pillow")
 
 def pick_device() -> torch.device:
     """``$GCNLAB_DEVICE``, else the first GPU, else the CPU; ``UserError`` for one that is none."""
-    has_gpu = torch.cuda.is_available()
-    name = os.environ.get("GCNLAB_DEVICE") or ("cuda" if has_gpu else "cpu")
+    gpus = torch.cuda.device_count()
+    name = os.environ.get("GCNLAB_DEVICE") or ("cuda" if gpus else "cpu")
     try:
         device = torch.device(name)
     except RuntimeError:
         device = None
-    if device is None or (device.type == "cuda" and not has_gpu):
+    known = {"cpu": 1, "cuda": gpus}
+    if device is None or (device.index or 0) >= known.get(device.type, 0):
         raise UserError(f"GCNLAB_DEVICE={name}: this machine has no such device; unset it, or cpu")
     return device
 
@@ -75,14 +76,9 @@ def provenance() -> dict[str, Any]:
         return done.stdout.strip() if done.returncode == 0 else None
 
     commit, changes = None, None
-    try:
-        top = git("rev-parse", "--show-toplevel")
-        if (
-            top is not None and Path(top).resolve() == package.parent
-        ):  # not one around an installation
+    with suppress(OSError):  # no git on this machine
+        if git("rev-parse", "--show-prefix") == "gcnlab/":  # not one around an installation
             commit, changes = git("rev-parse", "HEAD"), git("status", "--porcelain", "--", ".")
-    except OSError:
-        pass  # no git on this machine
     # torch's own string tells a CPU from a CUDA build
     versions = {"python": platform.python_version(), "torch": str(torch.__version__)}
     versions |= {name: version(name) for name in _LIBRARIES}
@@ -104,7 +100,7 @@ def device_name() -> str:
 def reset_peak_memory() -> None:
     """Forget the peaks of earlier runs of this process, where the system can (CUDA, Linux)."""
     if pick_device().type == "cuda":
-        torch.cuda.reset_peak_memory_stats()
+        torch.cuda.reset_peak_memory_stats(pick_device())
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
 
@@ -114,7 +110,9 @@ def peak_memory() -> int:
     device = pick_device()
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    with suppress(OSError):  # the system's own count is also of the process that started this one
+    with suppress(
+        OSError, TypeError
+    ):  # the system's own count is also of the process that started this one
         status = Path("/proc/self/status").read_text(encoding="ascii")
         return 1024 * int(re.search(r"VmHWM:\s+(\d+)", status)[1])
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -3,20 +3,12 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from functools import singledispatch
 from typing import Any
 
 from gcnlab import data, files
 from gcnlab.experiments import records
 from gcnlab.experiments.building import initialise, load_weights
-from gcnlab.experiments.config import (
-    CrfEvaluation,
-    Evaluation,
-    PreTraining,
-    Run,
-    Training,
-    to_json,
-)
+from gcnlab.experiments.config import CrfEvaluation, Evaluation, PreTraining, Run, Training
 from gcnlab.experiments.environment import (
     environment,
     fixed_threads,
@@ -26,8 +18,8 @@ from gcnlab.experiments.environment import (
 )
 from gcnlab.experiments.measuring import classifier_scores, curve_score, segmenter_scores
 from gcnlab.experiments.probabilities import evaluate, refine
-from gcnlab.experiments.records import FORMAT, Record
-from gcnlab.experiments.store import EVALUATION_VERSION, Store, weights_digest
+from gcnlab.experiments.records import Record
+from gcnlab.experiments.store import Store, weights_digest
 from gcnlab.training import Diverged, distributed, make_step, save_atomically, train
 
 Log = Callable[[str], None]
@@ -56,13 +48,7 @@ def execute(run: Run, store: Store, log: Log = print) -> Record:
             result = _perform(run, store, tell)
         seconds = result.pop("seconds", time.monotonic() - started)
         record = {
-            "format": FORMAT,
-            "kind": run.kind,
-            "key": store.key(run),
-            "name": run.name,
-            "config": to_json(run),
-            "identity": store.identity(run),
-            "evaluation_version": EVALUATION_VERSION,
+            **store.header(run),
             "images": data.counts(run.data, store.data_root),
             **result,
             "environment": environment(seconds) | {"rules": store.rules},
@@ -92,34 +78,20 @@ def _noted(run: Run, store: Store, log: Log) -> Iterator[Log]:
         raise
 
 
-@singledispatch
 def _perform(run: Run, store: Store, log: Log) -> dict[str, Any]:
     """What a record says of the run itself: weights, metrics, counts, history."""
-    raise TypeError(f"no such kind of run: {run!r}")
+    perform = {Evaluation: evaluate, CrfEvaluation: refine}.get(type(run), _train)
+    return perform(run, store, log)
 
 
-@_perform.register
-def _(run: PreTraining, store: Store, log: Log) -> dict[str, Any]:
-    return _train(run, store, log, classifier_scores)
-
-
-@_perform.register
-def _(run: Training, store: Store, log: Log) -> dict[str, Any]:
-    return _train(run, store, log, segmenter_scores)
-
-
-_perform.register(Evaluation)(evaluate)
-_perform.register(CrfEvaluation)(refine)
-
-
-def _train(run: PreTraining | Training, store: Store, log: Log, scores: Callable) -> dict[str, Any]:
+def _train(run: PreTraining | Training, store: Store, log: Log) -> dict[str, Any]:
+    scores = classifier_scores if isinstance(run, PreTraining) else segmenter_scores
     before = store.outdated(run)
     if before is not None and store.output(run).is_file():
         log(f"{run.name}: its metrics are of another version; measuring again")
         model = load_weights(run, store.output(run), before["weights"]).to(pick_device())
-        return {"weights": before["weights"], "history": before["history"]} | scores(
-            model, run, store
-        )
+        kept = {"seconds": before["environment"]["seconds"], "history": before["history"]}
+        return {"weights": before["weights"], **kept, **scores(model, run, store)}
     training = data.load(run.data, "train", store.data_root)
     size, classes = run.schedule.batch_size, len(run.data.class_names)
     step = make_step(initialise(run, store), classes, run.schedule, pick_device())

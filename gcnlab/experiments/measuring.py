@@ -9,7 +9,7 @@ import torch
 from gcnlab import data
 from gcnlab.data import DataSpec
 from gcnlab.evaluation import SegmentationCounts
-from gcnlab.evaluation.inference import score_segmentation, topk_errors
+from gcnlab.evaluation.inference import score_segmentation, topk_wrong
 from gcnlab.evaluation.kernels import gcn_share, spectrum
 from gcnlab.experiments.config import PreTraining, Training
 from gcnlab.experiments.environment import pick_device
@@ -71,21 +71,10 @@ def _errors(
     positions: list[int] | None = None,
 ) -> list[float]:  # fmt: skip
     """Top-k errors; each process looks at its part of the batches."""
-    images = 0
-
-    def counting() -> Batches:
-        nonlocal images
-        for batch in batches_of(run.data, "val", store, positions, distributed.part()):
-            images += len(batch[0])
-            yield batch
-
-    errors = topk_errors(model, counting(), ks, inference_context())
-    parts = distributed.gathered((errors, images))
-    if len(parts) == 1:
-        return errors
-    total = sum(count for _, count in parts)
-    wrong = (torch.tensor(own) * count for own, count in parts if count)
-    return (sum(wrong) / total).tolist()
+    batches = batches_of(run.data, "val", store, positions, distributed.part())
+    parts = distributed.gathered(topk_wrong(model, batches, ks, inference_context()))
+    wrong, images = map(sum, zip(*parts, strict=True))
+    return (wrong / images).tolist()
 
 
 def _counted(

@@ -19,7 +19,14 @@ from torch.utils.flop_counter import FlopCounterMode
 from gcnlab import data
 from gcnlab.evaluation.inference import TestTime, crop_starts
 from gcnlab.experiments.building import build_model
-from gcnlab.experiments.config import CrfEvaluation, Evaluation, PreTraining, Run, Training
+from gcnlab.experiments.config import (
+    CrfEvaluation,
+    Evaluation,
+    PreTraining,
+    Run,
+    Training,
+    input_size,
+)
 from gcnlab.experiments.environment import fixed_threads, pick_device
 from gcnlab.experiments.measuring import CURVE_IMAGES, TRAINING_IMAGES
 from gcnlab.experiments.probabilities import TUNING_IMAGES
@@ -68,11 +75,6 @@ class Need:
         least = self.steps * of["least_step"]
         low, high = (max(least, work / (of["peak_tflops"] * 1e12 * s)) / 3600 for s in shares[::-1])
         return low, high
-
-
-def input_size(run: Run) -> tuple[int, int]:
-    """(height, width) of a training image."""
-    return (run.data.crop,) * 2 if run.data.crop else run.data.canvas
 
 
 @cache

@@ -171,11 +171,9 @@ def outputs(pictures: list[Path], out: Path) -> list[Path]:
 def check_pictures(pictures: list[Path]) -> None:
     """``UserError`` for the first that is missing, damaged, too large or no regular file."""
     for path in pictures:
-        if not path.exists():
-            raise UserError(f"{path} is missing: check its name")
         with (
             warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning),
-            reading(path, "an image"),
+            reading(path, "an image", "check its name"),
             Image.open(path) as image,
         ):
             pixels = image.width * image.height

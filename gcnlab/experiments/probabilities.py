@@ -1,6 +1,7 @@
 """Runs that train nothing: test-time augmentation, and a CRF on the probabilities that it keeps."""
 
 import dataclasses
+import io
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,9 @@ def _predicted(run: Evaluation, store: Store, split: str, numbers: list[int], wo
         batch = probabilities(model, images, run.test_time, context)
         for scores, label, (height, width) in zip(batch, labels, sizes, strict=True):
             scores = scores[:, :height, :width].numpy().astype(np.float16)
-            np.save(work / split / f"{next(remaining)}.npy", scores)
+            content = io.BytesIO()  # on a full disk, numpy's own writing to a file does not say so
+            np.save(content, scores)
+            (work / split / f"{next(remaining)}.npy").write_bytes(content.getvalue())
             yield scores.argmax(0), label[:height, :width]
 
 

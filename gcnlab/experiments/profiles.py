@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cached_property
 
 import torch
 
@@ -44,17 +44,12 @@ class Profile:
     evidence: bool = True
     converged: bool = False
 
-    @property
+    @cached_property
     def top_channels(self) -> int:
         """Channels of C5, the coarsest feature map, to which the m of Table 4 is relative (2048 in
         the paper)."""
-        return _top_channels(self.template.backbone)
-
-
-@cache
-def _top_channels(backbone: str) -> int:
-    with torch.device("meta"):
-        return build_backbone(backbone).channels[-1]
+        with torch.device("meta"):
+            return build_backbone(self.template.backbone).channels[-1]
 
 
 def _synthetic(name: str, title: str, description: str, setting, **options) -> Profile:

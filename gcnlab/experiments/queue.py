@@ -45,7 +45,7 @@ class RunQueue:
         with self._changed:
             self._open.remove(run)
             if error is not None:
-                self.failures[run] = f"{run.name}: {error}"
+                self.failures[run] = f"{run.name}: {' '.join(str(error).split()) or repr(error)}"
             done = self._count - len(self._open)
             self._log(f"({done}/{self._count}) {self.failures.get(run, f'{run.name} complete')}")
             self._changed.notify_all()

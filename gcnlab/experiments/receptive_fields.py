@@ -13,20 +13,15 @@ from PIL import Image
 from gcnlab import data
 from gcnlab.data.transforms import VOID
 from gcnlab.errors import UserError
+from gcnlab.evaluation import gradient_map, occlusion_map, square_side, theoretical_field
 from gcnlab.evaluation.inference import predict
 from gcnlab.evaluation.objects import ScoresBySize, connected_objects, innermost_point, object_sizes
-from gcnlab.evaluation.receptive_field import (
-    gradient_map,
-    occlusion_map,
-    square_side,
-    theoretical_field,
-)
 from gcnlab.experiments import records
 from gcnlab.experiments.building import build_model, trained_model
-from gcnlab.experiments.config import Training, to_json
+from gcnlab.experiments.config import Training
 from gcnlab.experiments.environment import environment, fixed_threads, pick_device
 from gcnlab.experiments.measuring import inference_context
-from gcnlab.experiments.records import FORMAT, Record
+from gcnlab.experiments.records import Record
 from gcnlab.experiments.store import EVALUATION_VERSION, Store
 from gcnlab.processes import in_parallel
 
@@ -119,7 +114,7 @@ def measure(run: Training, store: Store, per_bin: int, log: Log = print) -> Reco
     """
     if known := _known(run, store, per_bin):
         return known
-    path, started = store.field_path(run), time.monotonic()
+    started, header = time.monotonic(), store.header(run)
     with fixed_threads():
         model = trained_model(run, store).to(pick_device())
         log(f"{run.name}: fields of {per_bin} objects in each of {len(edges(run)) - 1} sizes")
@@ -129,36 +124,35 @@ def measure(run: Training, store: Store, per_bin: int, log: Log = print) -> Reco
     settings = {"per_bin": per_bin, "window": window, "stride": stride, "fill": "mean",
                 "edges": edges(run), "objects_from": ", ".join(sorted(origins))}  # fmt: skip
     record = {
-        "format": FORMAT,
+        **header,
         "kind": "receptive-field",
-        "key": store.key(run),
-        "name": run.name,
-        "config": to_json(run),
-        "identity": store.identity(run) | {"weights": store.record(run)["weights"]},
-        "evaluation_version": EVALUATION_VERSION,
+        "identity": header["identity"] | {"weights": store.record(run)["weights"]},
         "settings": settings,
         "theoretical": theoretical_side(run),
         "objects": objects,
         "by_size": by_size,
         "environment": environment(time.monotonic() - started) | {"rules": store.rules},
     }
+    path = store.record_path(run, "fields")
     records.write(record, path)
     return records.read(path)
 
 
 def _known(run: Training, store: Store, per_bin: int) -> Record | None:
-    path = store.field_path(run)
-    if path is None or store.record(run) is None:
+    trained, path = store.record(run), store.record_path(run, "fields")
+    if trained is None:
         raise UserError(f"{run.name} was not trained below {store.out}: train it first")
     record = records.read(path) if path.is_file() else {"evaluation_version": None}
     current = record["evaluation_version"] == EVALUATION_VERSION
+    current = current and record["identity"]["weights"] == trained["weights"]
     return record if current and record["settings"]["per_bin"] >= per_bin else None
 
 
 def measure_all(
     runs: Sequence[Training], store: Store, per_bin: int, jobs: int, log: Log = print
 ) -> list[Record]:
-    """:func:`measure` of ``runs``, ``jobs`` at a time, each in a process of its own."""
+    """:func:`measure` of ``runs`` but those that diverged, ``jobs`` at a time."""
+    runs = [run for run in runs if not store.has_diverged(run)]
     missing = [run for run in runs if _known(run, store, per_bin) is None]
     work, of = partial(measure, store=store, per_bin=per_bin, log=str), len(missing)
     in_parallel(work, missing, jobs, lambda n, run: log(f"({n}/{of}) {run.name} measured"))
@@ -166,8 +160,7 @@ def measure_all(
 
 
 def _occlusion(run: Training) -> tuple[int, int]:
-    window, stride = (max(1, round(share * run.data.side)) for share in (WINDOW, STRIDE))
-    return window, stride
+    return tuple(max(1, round(share * run.data.side)) for share in (WINDOW, STRIDE))
 
 
 def _fields(
@@ -197,6 +190,4 @@ def _scores_by_size(model: torch.nn.Module, run: Training, store: Store) -> tupl
         objects, origin = instances(run, index, label, store)
         origins.add(origin)
         scores.update(prediction, label, objects)
-    names = ("miou", "accuracy", "internal_accuracy", "centre_accuracy")
-    by_size = {name: getattr(scores, name)().tolist() for name in names}
-    return {"objects": scores.objects.tolist()} | by_size, origins
+    return scores.scores(), origins

@@ -14,6 +14,7 @@ import torch
 from gcnlab import files
 from gcnlab.errors import UserError
 from gcnlab.experiments.config import PreTraining, Run, Training
+from gcnlab.experiments.environment import pick_device
 from gcnlab.experiments.execute import execute
 from gcnlab.experiments.queue import RunQueue
 from gcnlab.experiments.resources import chain, check_ready, without_backend
@@ -26,11 +27,14 @@ Log = Callable[[str], None]
 
 
 def default_jobs() -> int:
-    """Runs at a time that pay on this machine: one per GPU, else one per core up to two.
+    """Runs at a time that pay on this machine: one per GPU, else one per core up to two; on a GPU
+    that ``GCNLAB_DEVICE`` names, one.
 
     Every run computes on one thread, so that its numbers do not depend on this.
     """
-    return torch.cuda.device_count() or min(2, cores())
+    if pick_device().type == "cpu":
+        return min(2, cores())
+    return 1 if os.environ.get("GCNLAB_DEVICE") else torch.cuda.device_count()
 
 
 def plan(runs: list[Run], store: Store) -> list[Run]:
@@ -151,7 +155,8 @@ class _Slot:
         return error
 
     def terminate(self) -> None:
-        for process in list((self._pool._processes or {}).values()) if self._pool else ():
+        processes = getattr(self._pool, "_processes", None)  # its thread may set the pool to None
+        for process in list((processes or {}).values()):
             process.terminate()
 
 

@@ -23,6 +23,7 @@ from gcnlab.experiments.config import (
     Run,
     Training,
     deviations,
+    to_json,
 )
 from gcnlab.experiments.environment import arithmetic
 from gcnlab.experiments.records import Record
@@ -90,14 +91,20 @@ class Store:
         path = self.record_path(run)
         return records.read(path) if path is not None and path.is_file() else None
 
-    def record_path(self, run: Run) -> Path | None:
-        key = self.key(run)
-        return key and records.path_of(self.out, run.profile, "runs", run.name, key)
+    def has_diverged(self, run: Run) -> bool:
+        """Whether ``run`` is complete, and has left nothing that others could start from."""
+        return bool((self.record(run) or {}).get("diverged"))
 
-    def field_path(self, run: Training) -> Path | None:
-        """Where the receptive fields of a trained model are kept."""
+    def header(self, run: Run) -> Record:
+        """How every record of ``run`` begins: what it is of, and all that decides its numbers."""
+        return {"format": records.FORMAT, "kind": run.kind, "key": self.key(run), "name": run.name,
+                "config": to_json(run), "identity": self.identity(run),
+                "evaluation_version": EVALUATION_VERSION}  # fmt: skip
+
+    def record_path(self, run: Run, folder: str = "runs") -> Path | None:
+        """Where the record of ``run`` is kept, or in ``fields`` that of its receptive fields."""
         key = self.key(run)
-        return key and records.path_of(self.out, run.profile, "fields", run.name, key)
+        return key and records.path_of(self.out, run.profile, folder, run.name, key)
 
     def output(self, run: Run) -> Path | None:
         """What a finished run leaves for others: its weights, or the folder of its
@@ -110,16 +117,18 @@ class Store:
 
     def is_complete(self, run: Run, with_output: bool = False) -> bool:
         """Whether the record of ``run``, and with ``with_output`` what others start from, is
-        there."""
+        there; a run that diverged leaves nothing."""
         if self.record(run) is None:
             return False
-        return not with_output or isinstance(run, CrfEvaluation) or self.output(run).exists()
+        leaves_none = isinstance(run, CrfEvaluation) or self.has_diverged(run)
+        return not with_output or leaves_none or self.output(run).exists()
 
     def adopt(self, run: PreTraining, study: Path) -> bool:
         """Copy the pre-training ``run`` from the committed ``study``; False if that has not got it,
         or it is here already."""
         other = Store(study, self.data_root)
-        if self.is_complete(run, with_output=True) or not other.is_complete(run, with_output=True):
+        whole = other.is_complete(run) and other.output(run).exists()
+        if self.is_complete(run, with_output=True) or not whole:
             return False
         # the record last: it says that the run is complete
         for source, target in ((other.output(run), self.output(run)),
@@ -132,9 +141,9 @@ class Store:
         finished."""
         key = self.key(run)
         if key is None:
-            raise UserError(
-                f"{run.name} starts from {run.start.name}, which is not finished: run that first"
-            )
+            lost = self.has_diverged(run.start)
+            state = "diverged" if lost else "is not finished: run that first"
+            raise UserError(f"{run.name} starts from {run.start.name}, which {state}")
         return self.out / run.profile / "checkpoints" / f"{key}.pt"
 
     def is_interrupted(self, run: Run) -> bool:

@@ -21,11 +21,6 @@ _UNIT = re.compile(r"(?:res|bn|scale)(\d)([a-z])(\d*)_branch(1|2[abc])")  # 3b7:
 _STEM = {"conv1": "res", "bn_conv1": "bn", "scale_conv1": "scale"}
 
 
-def is_caffe(state: Mapping[str, Tensor]) -> bool:
-    """Whether ``state`` has Caffe's names."""
-    return "conv1.0" in state
-
-
 def from_caffe(state: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
     """The tensors of a ResNet under torchvision's names; ``ValueError`` for one that is missing.
 

@@ -87,23 +87,14 @@ HEADS: dict[str, Callable[[int, int, int | None, int | None], nn.Module]] = {
 
 def zero_scores(head: nn.Module) -> None:
     """Set the last convolutions of ``head`` to zero: every score is zero, the loss the logarithm
-    of the number of classes, whatever the features' scale. FCN's score layers start so."""
-    branches = (head.left, head.right) if isinstance(head, GCNHead) else (head,)
+    of the number of classes, whatever the features' scale. FCN's score layers start so.
+
+    A head that is no chain of layers is the sum of its children, as :class:`GCNHead` is.
+    """
+    branches = [head] if isinstance(head, nn.Sequential | nn.Conv2d) else head.children()
     for branch in branches:
-        nn.init.zeros_((branch[-1] if isinstance(branch, nn.Sequential) else branch).weight)
-
-
-def _check(name: str, k: int | None, m: int | None) -> None:
-    """Raise ``NoSuchModel`` unless ``name``, ``k`` and ``m`` describe a head of Fig. 4."""
-    if name not in HEADS:
-        raise NoSuchModel(f"unknown head {name!r}; choose one of {', '.join(HEADS)}")
-    if name == "conv1x1":
-        if k not in (None, 1):
-            raise NoSuchModel(f"head 'conv1x1' has k = 1, not {k}")
-    elif k is None or k < 3 or k % 2 == 0:
-        raise NoSuchModel(f"head {name!r} needs an odd k ≥ 3 (the paper has no other), not {k}")
-    if m is not None and (name != "stack" or m < 1):
-        raise NoSuchModel(f"m is the inner width of 'stack', at least 1; got m = {m} for {name!r}")
+        *_, last = (module for module in branch.modules() if isinstance(module, nn.Conv2d))
+        nn.init.zeros_(last.weight)
 
 
 def build_head(
@@ -121,5 +112,13 @@ def build_head(
     Raises:
         NoSuchModel: unknown name, even or missing ``k``, or ``m`` for a head that has none.
     """
-    _check(name, k, m)
+    if name not in HEADS:
+        raise NoSuchModel(f"unknown head {name!r}; choose one of {', '.join(HEADS)}")
+    if name == "conv1x1":
+        if k not in (None, 1):
+            raise NoSuchModel(f"head 'conv1x1' has k = 1, not {k}")
+    elif k is None or k < 3 or k % 2 == 0:
+        raise NoSuchModel(f"head {name!r} needs an odd k ≥ 3 (the paper has no other), not {k}")
+    if m is not None and (name != "stack" or m < 1):
+        raise NoSuchModel(f"m is the inner width of 'stack', at least 1; got m = {m} for {name!r}")
     return HEADS[name](in_channels, num_classes, k, m)

@@ -9,7 +9,7 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from gcnlab.models.caffe import from_caffe, is_caffe
+from gcnlab.models.caffe import from_caffe
 from gcnlab.models.heads import dense_kernel
 
 
@@ -23,7 +23,8 @@ def read_weights(weights: str | Path, backbone: str) -> tuple[dict[str, Tensor],
     path = Path(weights)
     if path.suffix in (".npz", ".pt", ".pth"):
         state = _read_file(path)
-        return from_caffe(state, str(path)) if is_caffe(state) else state, str(path)
+        caffe = "conv1.0" in state  # the name of its first blob
+        return from_caffe(state, str(path)) if caffe else state, str(path)
     entry = _entry(str(weights), backbone)
     try:
         return entry.get_state_dict(check_hash=True), str(weights)
@@ -60,7 +61,7 @@ def _read_file(path: Path) -> dict[str, Tensor]:
     except FileNotFoundError:
         raise
     except Exception as error:  # a damaged or dangerous file can raise almost anything
-        kind = type(error).__name__
+        kind = f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
         raise ValueError(f"weights {path} cannot be read ({kind}): copy the file again") from None
 
 

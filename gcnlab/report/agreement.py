@@ -33,7 +33,9 @@ def agreement(columns: dict[str, dict[str, Effect]]) -> Chart:
     ours = {title: {name: e for name, e in column.items() if e.unit == "points" and e.n}
             for title, column in columns.items()}  # fmt: skip
     every = [effect for column in ours.values() for effect in column.values()]
-    sizes = {name: e.published for column in ours.values() for name, e in column.items()}
+    sizes = {name: None for column in ours.values() for name in column}
+    sizes |= {name: e.published for column in ours.values() for name, e in column.items()
+              if e.published is not None}  # fmt: skip
     published = {name: Effect(name, None, size, np.nan, np.nan, 1)
                  for name, size in sizes.items() if size is not None}  # fmt: skip
     names = sorted(sizes, key=lambda name: -(sizes[name] or 0))

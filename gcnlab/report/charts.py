@@ -108,7 +108,9 @@ def gain_over_distance(frame: pd.DataFrame, label: str, headline: float) -> Char
         ax.axvline(headline, color=style.GREY, linewidth=1, linestyle=":")
         scores = frame.pivot_table(f"{region}_accuracy", ["distance", "seed"], "model")
         for (before, after), colour in zip(steps, (style.ORANGE, style.BLUE), strict=False):
-            gain = (scores[after] - scores[before]).rename("gain").reset_index()
+            gain = (scores[after] - scores[before]).dropna().rename("gain").reset_index()
+            if gain.empty:  # no seed in common
+                continue
             mark = {"color": colour, "label": f"{after} − {before}"}
             line = style.draw_means(ax, gain, "distance", "gain", **mark)
             nearest = line.iloc[abs(line.index - headline).argmin()]

@@ -10,7 +10,6 @@ from gcnlab.analysis import claims, costs, power
 from gcnlab.analysis.claims import Verdict
 from gcnlab.analysis.rules import rule_for
 from gcnlab.analysis.selection import metric, run_of
-from gcnlab.analysis.statistics import Effect
 from gcnlab.analysis.tables import SPECS, TableSpec, table_configs
 from gcnlab.experiments.profiles import Profile
 from gcnlab.experiments.records import Record
@@ -29,7 +28,9 @@ def write_tables(session: "Session", verdicts: list[Verdict], folder: Path) -> N
         "table11.md": f"Table 11. {paper.published('11')['title']}. Read off the built modules.\n\n"
         + markdown(architecture()),
         "claims.md": markdown(claims.verdict_frame(verdicts)),
-        "rules.md": markdown(power.table()),
+        "rules.md": markdown(
+            power.table().astype({"power": object, "false alarms": object}).fillna("")
+        ),
         "records.md": record_links(verdicts, session.records),
         "runs.csv": csv(runs(session.records)),
     }
@@ -63,22 +64,20 @@ def hours(profile: Profile, records: list[Record]) -> dict[str, float]:
 def record_links(verdicts: list[Verdict], records: list[Record]) -> str:
     """Per claim its comparisons, each with its intervals and links to the records behind it."""
     files = {record["key"]: f"{record['name']}-{record['key']}.json" for record in records}
-    lines = ["# From a number to its records", "", "Intervals of 95 %: within seeds; unpaired "
-             "(Welch); over resampled validation images.", ""]  # fmt: skip
+    lines = ["# From a number to its records", "", "Intervals of 95 %; unpaired: Welch's; over "
+             "images: over resampled validation images.", ""]  # fmt: skip
     for verdict in verdicts:
         lines += [f"## Claim {verdict.id}", "", f"{verdict.claim} {verdict.statement}", ""]
         folder = "runs" if rule_for(verdict.id).test.needs() else "fields"
         for effect in verdict.effects:
             links = (f"[{files[key]}](../{folder}/{files[key]})" for key in effect.keys)
-            bounds = [f"[{low:.2f}, {high:.2f}]" for low, high in _intervals(effect)]
-            lines.append(f"- {effect.name} {'; '.join(bounds)}: {', '.join(links)}")
+            bounds = {"within seeds": (effect.low, effect.high), "unpaired": effect.welch,
+                      "over images": (effect.boot_low, effect.boot_high)}  # fmt: skip
+            told = [f"{name} [{pair[0]:.2f}, {pair[1]:.2f}]" for name, pair in bounds.items()
+                    if pair and pair[0] is not None and pair[0] == pair[0]]  # fmt: skip
+            lines.append(f"- {effect.name}: {', '.join([*told, *links])}")
         lines.append("")
     return "\n".join(lines)
-
-
-def _intervals(effect: Effect) -> list[tuple[float, float]]:
-    bounds = [(effect.low, effect.high), effect.welch, (effect.boot_low, effect.boot_high)]
-    return [pair for pair in bounds if pair and pair[0] is not None and pair[0] == pair[0]]
 
 
 def csv(frame: pd.DataFrame) -> str:

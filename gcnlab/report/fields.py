@@ -94,12 +94,12 @@ def gain_by_size(frame: pd.DataFrame, label: str, score: str = "miou") -> Chart:
     """
     frame = frame.assign(bin=frame["from"].rank(method="dense").astype(int))
     scores = frame.set_index(["k", "seed", "bin"])[score].unstack("k")
+    compared = scores.sub(scores[1], axis=0).drop(columns=1).dropna(axis=1, how="all")
     figure, ((ax,),) = style.canvas(7.4, 3.9)
     style.zero_line(ax)
-    shown = style.shades(style.few(k for k in frame["k"] if k > 1))
-    gains = pd.Series([float("nan")])
+    shown = style.shades(style.few(compared.columns))
     for i, (k, colour) in enumerate(shown.items()):
-        gain = (scores[k] - scores[1]).rename("gain").reset_index()
+        gain = compared[k].rename("gain").reset_index()
         shift = 0.09 * (i - (len(shown) - 1) / 2)
         gains = style.draw_means(ax, gain, "bin", "gain", shift, color=colour, label=f"GCN {k}")
     bins = frame.groupby("bin")
@@ -107,7 +107,7 @@ def gain_by_size(frame: pd.DataFrame, label: str, score: str = "miou") -> Chart:
     ax.set(xlabel=SIZES, ylabel=f"{SCORES[score]}: gain (points)")
     style.legend_above(figure, ax)
     title = (
-        f"GCN {frame['k'].max()} changes the {SCORES[score]} by {signed(gains.iloc[0])} points at "
+        f"GCN {max(shown)} changes the {SCORES[score]} by {signed(gains.iloc[0])} points at "
         f"the smallest objects and by {signed(gains.iloc[-1])} at the largest."
     )
     return Chart(figure, title, f"Bars: {style.PAIRED}. {_where(frame, label)}")

@@ -35,8 +35,8 @@ def differences(frame: pd.DataFrame, pairs: list[Pair]) -> pd.DataFrame:
         gap = better["published"] - worse["published"]
         rows.append((label, group, x, "published", gap, np.nan, np.nan, int(gap == gap), []))
         for source in sources_of(frame):
-            one, other = better[f"{source}_scores"], worse[f"{source}_scores"]
-            values = [one[seed] - other[seed] for seed in sorted(one.keys() & other.keys())]
+            both = (better[f"{source}_scores"], worse[f"{source}_scores"])
+            values = statistics.differences(*both).tolist()
             bounds = statistics.interval(values)
             rows.append((label, group, x, source, *bounds, len(values), values))
     columns = ["label", "group", "x", "source", "mean", "low", "high", "n", "values"]
@@ -59,8 +59,10 @@ def _finding(gains: pd.DataFrame, label: str) -> str:
 def _notes(frame: pd.DataFrame, gains: pd.DataFrame, labels: Labels) -> str:
     """The part of a caption that says n for every source, what was not run, and what diverged."""
     parts, diverged = [], []
-    for source in sources_of(frame):
-        parts.append(f"{labels[source]}: {seeds_text(gains.loc[gains['source'] == source, 'n'])}.")
+    shown = sources_of(frame)
+    for source, words in labels.items():
+        own = gains.loc[gains["source"] == source, "n"]
+        parts += [f"{words}: {seeds_text(own)}."] * (source in shown)
         for row in frame[frame[f"{source}_diverged"] > 0].to_dict("records"):
             diverged.append(f"{row['row']} {row['column']} ({row[f'{source}_diverged']})")
     if diverged:

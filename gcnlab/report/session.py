@@ -155,11 +155,15 @@ class Session:
         return self.local_records or self.study_records
 
     def measured(self) -> list[Record]:
-        """The receptive fields that were measured of :attr:`records`."""
+        """The receptive fields that were measured of :attr:`records`; none until baseline and GCN
+        have a seed in common."""
         own = self.local_records
         out, counted = (self.out, own) if own else (COMMITTED, self.study_records)
-        measured = records.read_all(out, self.profile.name, "fields")
-        return selection.field_records_of(measured, counted)
+        everything = records.read_all(out, self.profile.name, "fields")
+        measured = selection.field_records_of(everything, counted)
+        runs = {(run.head, run.seed) for run in map(selection.run_of, measured)}
+        base, gcn = ({s for h, s in runs if h == head} for head in ("conv1x1", "gcn"))
+        return measured if base & gcn else []
 
     def ablations(self) -> list[Record]:
         """:attr:`records` if any is of an ablation that is no variant of a table, else none."""
@@ -197,23 +201,26 @@ class Session:
 
     def curves(self) -> pd.DataFrame:
         """Loss and mIoU of Tables 1–5 at every point of every learning curve."""
-        return curves.learning_curves(self.profile, self.records)
+        frame = curves.learning_curves(self.profile, self.records)
+        return frame if not frame["diverged"].all() else frame[:0]
 
     def boundary_sensitivity(self) -> pd.DataFrame:
         """Accuracies (%) of Table 5's models over the boundary distance (pixels).
 
+        Of seeds that did not diverge, and that more than one model has.
         Columns: model, distance, seed, boundary_accuracy, internal_accuracy.
         """
         spec, rows = SPECS["5"], []
         names = dict(zip(spec.variants(), dict.fromkeys(spec.cells()["row"]), strict=True))
         for variant, group in selection.by_variant(self.profile, self.records, names).items():
-            for record in group:
+            for record in (record for record in group if not selection.is_diverged(record)):
                 for distance in sorted(record["counts"]["boundary"].keys() - {"all"}):
                     accuracies = selection.boundary_accuracies(record, distance)
                     seed = selection.seed_of(record)
                     rows.append((names[variant], float(distance), seed, *accuracies))
         columns = ["model", "distance", "seed", "boundary_accuracy", "internal_accuracy"]
-        return pd.DataFrame(rows, columns=columns)
+        frame = pd.DataFrame(rows, columns=columns)
+        return frame[frame.groupby("seed")["model"].transform("nunique") > 1]
 
     def _shown(self, table: str) -> dict[str, Training | None]:
         """The models of which ``table`` gets images, by name: of stages those of the last."""
@@ -228,7 +235,7 @@ class Session:
         """Whether the weights of ``run`` are below ``out``; the committed study has none."""
         weights = (self.out / run.profile / "weights").glob(f"{run.name}-*.pt")
         # Its key asks for the bytes of its data, which may have to be drawn first.
-        return any(weights) and self.store.is_complete(run, with_output=True)
+        return any(weights) and self.store.is_complete(run) and self.store.output(run).is_file()
 
     def model(self, run: Training) -> nn.Module:
         """The network of ``run``, in evaluation mode; with random weights if it is not trained."""

@@ -52,10 +52,9 @@ def barrier() -> None:
 
 def gathered(value: Any) -> list[Any]:
     """The ``value`` of every process, in their order."""
-    values = [None] * part()[1]
-    if len(values) == 1:
-        return [value]
-    dist.all_gather_object(values, value)
+    values = [value] * part()[1]
+    if len(values) > 1:
+        dist.all_gather_object(values, value)
     return values
 
 

@@ -65,7 +65,6 @@ def train(
         if due or clock.report_due():
             log(clock.line(float(loss)))
         if due:  # of several processes all look at the same step, or some would wait for ever
-            _finite(total, step.iteration, progress)
             progress["history"].append(_history_entry(step, float(total), progress["history"]))
             total.zero_()
             if evaluate is not None:
@@ -79,6 +78,10 @@ def train(
 
 
 def _history_entry(step: Step, total: float, history: list[dict[str, Any]]) -> dict[str, Any]:
+    """The mean loss since the entry before; ``Diverged`` if it is no finite number."""
+    if not math.isfinite(total):
+        message = f"the loss is {total} after {step.iteration} steps: lower the learning rate"
+        raise Diverged(message, history)
     before = history[-1]["step"] if history else 0
     return {"step": step.iteration, "loss": total / (step.iteration - before)}
 
@@ -115,13 +118,6 @@ class _Clock:
             self._pause = max(self._least_pause, 20 * (self._saved - begun))
 
 
-def _finite(loss: Tensor, done: int, progress: dict[str, Any]) -> None:
-    value = float(loss)
-    if not math.isfinite(value):
-        message = f"the loss is {value} after {done} steps: lower the learning rate"
-        raise Diverged(message, progress["history"])
-
-
 def _resume(step: Step, path: Path) -> dict[str, Any]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
@@ -129,9 +125,7 @@ def _resume(step: Step, path: Path) -> dict[str, Any]:
         return state["progress"]
     except UserError:
         raise
-    except (
-        Exception
-    ) as error:  # torch raises many kinds, some of many lines, for a damaged or foreign file
+    except Exception as error:  # torch raises many kinds, some of many lines, for a damaged file
         reason = " ".join(repr(error).split())[:200]
         raise UserError(
             f"checkpoint {path} cannot be read ({reason}): delete it to start this run anew"

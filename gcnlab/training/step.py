@@ -112,7 +112,8 @@ class Step:
         if not self._use_graph:
             loss = self._optimise(images, labels)
         elif self.iteration < self.EAGER_STEPS or self._graph is None:
-            loss = self._warm_up(images, labels)
+            with torch.cuda.device(self.device):  # streams and graphs are the current one's
+                loss = self._warm_up(images, labels)
         else:
             self._images.copy_(images)
             self._labels.copy_(labels)

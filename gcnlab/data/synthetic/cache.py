@@ -35,15 +35,16 @@ def cache_folder() -> Path:
     return Path(os.environ.get("GCNLAB_CACHE") or Path.home() / ".cache" / "gcnlab")
 
 
-def generated(name: str, write: Callable[[Path], None]) -> Path:
-    """The folder ``name`` of the cache, filled by ``write(folder)`` on first use.
+def generated(name: str, sizes: Sequence[int], write: Callable[[Path, Any], None]) -> Path:
+    """The folder of data set ``name`` of these ``sizes`` in the cache, filled by ``write(folder,
+    sizes)`` on first use.
 
     It is whole or not there, also if processes are killed or run beside each other. Raises
     ``UserError`` if it cannot be written.
     """
-    folder = cache_folder() / name
+    folder = cache_folder() / "-".join([name, *map(str, sizes)])
     if not folder.is_dir():
-        _fill(folder, write)
+        _fill(folder, lambda work: write(work, sizes))
     _used.add(folder)
     return folder
 

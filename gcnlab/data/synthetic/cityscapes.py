@@ -166,5 +166,4 @@ def write(folder: Path, sizes: Sizes, processes: int | None = None) -> None:
 
 def root(sizes: Sizes = FULL) -> Path:
     """The folder of the drawn data, written on first use (``FULL``: 10 s of one core)."""
-    name = f"streets-v{VERSION}-{'-'.join(map(str, sizes))}"
-    return generated(name, lambda folder: write(folder, sizes))
+    return generated(f"streets-v{VERSION}", sizes, write)

@@ -102,5 +102,4 @@ def write(folder: Path, sizes: Sizes, processes: int | None = None) -> None:
 
 def root(sizes: Sizes = FULL) -> Path:
     """The folder of the drawn data, written on first use (``FULL``: 15 s of one core)."""
-    name = f"coco-v{VERSION}-{'-'.join(map(str, sizes))}"
-    return generated(name, lambda folder: write(folder, sizes))
+    return generated(f"coco-v{VERSION}", sizes, write)

@@ -128,5 +128,4 @@ def write(folder: Path, sizes: Sizes, processes: int | None = None) -> None:
 
 def root(sizes: Sizes = FULL) -> Path:
     """The folder of the drawn data, written on first use (``FULL``: half a minute of one core)."""
-    name = f"shapes-v{VERSION}-{'-'.join(map(str, sizes))}"
-    return generated(name, lambda folder: write(folder, sizes))
+    return generated(f"shapes-v{VERSION}", sizes, write)
