@@ -446,14 +446,14 @@ FILES = [
     # starting weights are looked at before anything is trained
     *((PHOTOS, f"data/{START}", damage, words) for damage, words in (
         (lambda _: None, f"{START} is missing"),
-        (lambda path: started()(path) or half(path), "cannot be read (BadZipFile): copy"),
-        (lambda path: path.parent.mkdir() or evil_pickle(path), "cannot be read (ValueError)"),
+        (lambda path: started()(path) or half(path), "cannot be read (BadZipFile: File is not a zip file): copy"),
+        (lambda path: path.parent.mkdir() or evil_pickle(path), "cannot be read (ValueError: "),
         (started(features_0_weight=None), "lacks 1 tensors, first 'features.0.weight'"),
         (started(more=np.zeros(3)), "has unknown 1 tensors, first 'more'"),
         (started(features_0_bias=np.zeros(3, "f4")), "wrong shape for 1 tensors"),
         (started(features_0_bias=np.full(64, np.nan, "f4")), "or nan in 1 tensors"),
-        (started(features_0_bias=np.array(["x"] * 64)), "cannot be read (TypeError)"),
-        (started(features_0_bias=np.array([Malice()])), "cannot be read (ValueError)"),
+        (started(features_0_bias=np.array(["x"] * 64)), "cannot be read (TypeError: "),
+        (started(features_0_bias=np.array([Malice()])), "cannot be read (ValueError: "),
     )),
     # a checkpoint belongs to one run: the others go on
     *(("run 5 --profile smoke --out out", "out/smoke/runs/conv1x1-s0-*.json", begun_again(damage),
