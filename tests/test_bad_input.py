@@ -446,7 +446,7 @@ FILES = [
     # starting weights are looked at before anything is trained
     *((PHOTOS, f"data/{START}", damage, words) for damage, words in (
         (lambda _: None, f"{START} is missing"),
-        (lambda path: started()(path) or half(path), "cannot be read (BadZipFile: File is not a zip file): copy"),
+        (lambda path: started()(path) or half(path), "cannot be read (BadZipFile: File"),
         (lambda path: path.parent.mkdir() or evil_pickle(path), "cannot be read (ValueError: "),
         (started(features_0_weight=None), "lacks 1 tensors, first 'features.0.weight'"),
         (started(more=np.zeros(3)), "has unknown 1 tensors, first 'more'"),
