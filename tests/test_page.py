@@ -15,6 +15,7 @@ from gcnlab.analysis import claims, curves, tables
 from gcnlab.experiments import profiles, resources
 from gcnlab.experiments.records import path_of, write
 from gcnlab.report import exports, html_tables, page, verdicts
+from gcnlab.report.session import Session
 
 PROFILE = profiles.get("quick")
 
@@ -189,9 +190,9 @@ def test_a_study_without_records_says_so(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("profile", "shown"), [("quick", True), ("photos", False), ("paper", False)]
 )
-def test_photographs_never_stand_on_a_page(profile, shown):
-    session = SimpleNamespace(profile=profiles.get(profile), has_examples=lambda table: True)
-    assert page._may_show(session, "5") == shown
+def test_photographs_never_stand_on_a_page(profile, shown, monkeypatch):
+    monkeypatch.setattr(Session, "is_trained", lambda *_: True)
+    assert Session(profile).has_examples("5") == shown
 
 
 def test_cells_without_a_file_have_no_link(tmp_path):

@@ -148,17 +148,8 @@ def _fill_table(
     if len(regions):
         headline = profile.template.boundary_distance
         section.charts.append(charts.gain_over_distance(regions, session.label, headline))
-    if spec.examples and _may_show(session, spec.name):
+    if spec.examples and session.has_examples(spec.name):
         section.charts.append(images.qualitative(**session.examples(table=spec.name)))
-
-
-def _may_show(session: "Session", table: str) -> bool:
-    """Whether images of the models of ``table`` can, and may, stand on the page.
-
-    Photographs may not be published: they are shown in the user's own notebooks only.
-    """
-    drawn = session.profile.template.data.source.default_root is not None
-    return drawn and session.has_examples(table)
 
 
 def _fields(section: Section, session: "Session") -> None:
@@ -173,7 +164,7 @@ def _fields(section: Section, session: "Session") -> None:
         section.charts = [fields.field_over_k(sides, label), fields.field_by_size(sides, label),
                           fields.gain_by_size(sizes, label)]  # fmt: skip
         section.tables.append(("Is the gain larger on larger objects?", _size_table(measured)))
-    if _may_show(session, "1"):
+    if session.has_examples("1"):
         section.charts.append(views.draw(views.figure3(session)))
 
 

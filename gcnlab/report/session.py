@@ -115,6 +115,11 @@ class Session:
             return receptive_fields.measure_all(runs, self.store, per_bin, self.jobs, log)
 
     @property
+    def drawn(self) -> bool:
+        """Whether the images are drawn ones; photographs stay private and are never shown."""
+        return self.profile.template.data.source.default_root is not None
+
+    @property
     def own(self) -> bool:
         """Whether ``out`` is the user's folder, not the committed study."""
         return self.out != COMMITTED
@@ -243,9 +248,9 @@ class Session:
         return model.eval()
 
     def has_examples(self, table: str) -> bool:
-        """Whether :meth:`examples` of ``table`` can show predictions."""
+        """Whether :meth:`examples` of ``table`` can, and may, be shown."""
         runs = self._shown(table).values()
-        return None not in runs and all(map(self.is_trained, runs))
+        return self.drawn and None not in runs and all(map(self.is_trained, runs))
 
     def examples(self, count: int = 4, table: str = "5") -> dict[str, Any]:
         """Images, truths and predictions of the models of ``table``, for ``images.qualitative``.
