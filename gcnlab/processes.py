@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 from typing import Any
 
 from gcnlab.errors import UserError
@@ -47,8 +48,9 @@ def in_parallel(
             work(item)
             done(number, item)
         return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, context, follow, (os.getpid(),)) as pool:
+    context, threads = multiprocessing.get_context("spawn"), os.environ.get("OMP_NUM_THREADS", "1")
+    start = partial(follow, OMP_NUM_THREADS=threads)  # more than one each, and they disturb others
+    with ProcessPoolExecutor(jobs, context, start, (os.getpid(),)) as pool:
         try:
             for number, (item, _) in enumerate(zip(items, pool.map(work, items), strict=True), 1):
                 done(number, item)

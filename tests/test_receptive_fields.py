@@ -101,7 +101,7 @@ def test_two_at_a_time_give_the_same(measured, smoke, tmp_path, monkeypatch):
     with pytest.raises(UserError, match="was not trained below"):
         measure_all(runs, Store(tmp_path / "empty"), 1, 2)
     shutil.rmtree(out / "smoke" / "fields")
-    monkeypatch.setattr(processes, "follow", os._exit)  # as if killed
+    monkeypatch.setattr(processes, "partial", lambda *_, **__: os._exit)  # as if killed
     with pytest.raises(UserError, match="perhaps for lack of memory"):
         measure_all(runs, Store(out), 1, 2)
 
