@@ -323,6 +323,8 @@ def test_status_names_a_damaged_record_and_shows_the_others(damage, call, copied
     code, found, err = status(call, out, *SMOKE)
     assert code == 2 and len(err.splitlines()) == 1 and path.name in err and "delete it" in err
     assert found["runs"]["conv1x1-s0"] == "complete" and found["problems"]
+    code, text, err = call("status", *SMOKE, "--out", out)
+    assert code == 2 and "runs complete below" in text.splitlines()[-1] and path.name in err
     code, out, err = call("report", "--json", *SMOKE, "--out", out)
     assert (code, out) == (2, "") and path.name in err
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from jupyter_client.kernelspec import KernelSpecManager
 
 from gcnlab.cli import doctor
 
@@ -47,11 +48,17 @@ def test_where_the_tests_run_the_readmes_commands_work(findings, layout, call, m
     assert [line.split()[0] for line in lines if "packages (core)" in line] == ["ok"]
 
 
+def gone(self, name):
+    return SimpleNamespace(argv=["/gone/bin/python"])
+
+
 FAULTS = {  # what is patched, with what → finding, words of it, exit code
     "no Jupyter": (doctor, "version", without(*JUPYTER), "packages (notebooks)",
                    ["papermill is missing", "pip install -c constraints.txt -e '.[notebooks]'"], 1),
     "no kernel": (sys.modules, "jupyter_client.kernelspec", None, "kernel",
                   ["none", "python -m gcnlab run needs none"], 1),
+    "kernel of a deleted environment": (KernelSpecManager, "get_kernel_spec", gone, "kernel",
+                                        ["none", "install the packages for notebooks"], 1),
     "no torchvision": (doctor, "version", without("torchvision"), "packages (core)",
                        ["torchvision is missing", "-e '.'"], 1),
     "no submitit": (doctor, "version", without("submitit"), "packages (cluster)",
