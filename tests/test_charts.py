@@ -197,6 +197,10 @@ def test_the_agreement_shows_every_effect_in_points_decided_or_not():
     assert {"+7.0", "+50.0", "−1.0", "−2.0", "not run"} <= words
     chart = agreement({"a": {"GCN": effect(), "field": effect("", None, 30.0, unit="px")}})
     assert "field" not in {text.get_text() for text in shown(chart.figure)}, "of another unit"
+    for published in ((5.5, None), (None, 5.5)):  # one setting judges by what the paper prints
+        columns = {str(i): {"GCN": effect("", p, 7.0)} for i, p in enumerate(published)}
+        words = {text.get_text() for text in shown(agreement(columns).figure)}
+        assert "+5.5" in words and "not published" not in words
 
 
 def test_fit_splits_the_change_of_the_trivial_convolution():

@@ -1,8 +1,10 @@
 """Every data set in its official layout: what is read, what a check says, damage as one line."""
 
+import re
 import shutil
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -252,3 +254,12 @@ def test_real_camvid(real_data):
     labels = [np.array(Image.open(path)) for folder in folders for path in folder.iterdir()]
     counts = {int(v): int(n) for v, n in enumerate(np.bincount(np.concatenate(labels, None)))}
     assert report["labels"] == {**{v: counts[v] for v in range(11)}, VOID: counts[11]}
+
+
+def test_the_guides_data_set_of_ones_own_can_be_added(monkeypatch, tmp_path):
+    guide = (Path(__file__).resolve().parents[1] / "docs/extending.md").read_text(encoding="utf-8")
+    (block,) = (b for b in re.findall(r"```python\n(.*?)```", guide, re.S) if "SOURCES[" in b)
+    monkeypatch.setattr("gcnlab.data.sources.SOURCES", sources := {})
+    exec(block, {})
+    with pytest.raises(UserError, match="copy the data set there"):
+        sources["dots"].samples(tmp_path, "val")

@@ -19,12 +19,13 @@ import torch
 from gcnlab import data
 from gcnlab.analysis.tables import table_configs
 from gcnlab.data import DataSpec
+from gcnlab.errors import UserError
 from gcnlab.evaluation.crf import Crf, Pairwise
 from gcnlab.evaluation.inference import TestTime
 from gcnlab.experiments import probabilities, records, scheduler
 from gcnlab.experiments.building import build_model, trained_model
 from gcnlab.experiments.config import CrfEvaluation, Evaluation
-from gcnlab.experiments.environment import peak_memory
+from gcnlab.experiments.environment import peak_memory, pick_device
 from gcnlab.experiments.execute import execute
 from gcnlab.experiments.profiles import get
 from gcnlab.experiments.store import Store
@@ -276,3 +277,11 @@ def test_a_full_disk_is_noticed_while_probabilities_are_saved(tmp_path, monkeypa
     monkeypatch.setattr("pathlib.Path.write_bytes", on_a_full_disk)
     with pytest.raises(OSError, match="No space left"):
         scheduler.run_all([Evaluation(ALONE, TestTime())], store, log=silent)
+
+
+@pytest.mark.parametrize("name", ["warp", "mps", "meta", "cuda:7"])
+def test_a_device_that_is_none_is_refused(name, monkeypatch):
+    monkeypatch.setenv("GCNLAB_DEVICE", name)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(UserError, match=f"GCNLAB_DEVICE={name}"):
+        pick_device()

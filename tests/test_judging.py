@@ -19,6 +19,7 @@ from gcnlab.analysis.judging import (
     NOT_ENOUGH,
     SUPPORTED,
     equivalence,
+    outcome,
     text,
 )
 from gcnlab.analysis.rules import BASE, RULES
@@ -196,6 +197,23 @@ def test_an_inconclusive_verdict_names_what_it_would_have_taken():
     assert outcome.effects[0].published == pytest.approx(5.5)
     assert 0 < outcome.detectable < 5.5 and outcome.needed is None  # 5.5 points are plain to see
     assert outcome.effects[0].low < 0 < outcome.effects[0].high
+
+
+def test_a_profile_without_any_of_the_variants_is_told_so():
+    class Nothing(Scores):
+        def exists(self, variant):
+            return False
+
+    with pytest.raises(NotRun, match="none of these variants"):
+        BETTER.judge(Nothing({}))
+
+
+def test_seeds_are_named_only_where_more_would_decide():
+    """Of an equivalence those that tell its effect from the nearer limit, not from 0."""
+    effects, values = [Effect("a", None, -2.2, -3.7, -0.8, 3)], [-2.8, -2.2, -1.6]
+    assert outcome(INCONCLUSIVE, "", effects, values).needed is None, "clearly below 0"
+    assert outcome(INCONCLUSIVE, "", effects, values, limit=1.0).needed == 5
+    assert outcome(SUPPORTED, "", effects, values, limit=1.0).needed is None
 
 
 @pytest.mark.parametrize(

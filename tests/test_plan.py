@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from gcnlab.data import DataSpec
-from gcnlab.experiments import plan
+from gcnlab.experiments import durations, plan
 from gcnlab.experiments.config import CrfEvaluation, Evaluation, PreTraining, Training
 from gcnlab.experiments.plan import makespan, measured_step, need
 from gcnlab.experiments.profiles import get
@@ -110,3 +110,9 @@ def test_the_synthetic_studys_schedule_is_the_registered_one():
     schedule = get("synthetic").template.schedule
     assert schedule == Schedule(3000, 16, lr=4e-3, backbone_lr=2e-3, warmup=40, evaluations=20)
     assert get("synthetic").template.start.schedule.steps == 2400
+
+
+def test_expected_durations_follow_the_pixels_that_a_training_sees():
+    run = SMOKE.protocols["street"].config("Stage-1", "gcn", True, 0)
+    pixels = run.schedule.steps * run.schedule.batch_size * run.data.crop**2
+    assert run.data.crop < run.data.side and durations.work(run) == pixels

@@ -74,6 +74,7 @@ def test_a_run_is_handed_out_once_its_start_is_there_and_never_after_a_failure()
 @pytest.mark.parametrize("error", [
     RuntimeError("CUDA out of memory"), UserError("bad file"), OSError(5, "Input/output error"),
     pickle.UnpicklingError("damaged weights"), KeyError("step"), MemoryError(),
+    RuntimeError("of several\nlines"),
 ])  # fmt: skip
 @pytest.mark.parametrize("failing", ["gcn-k15-s0", "pretraining-bottleneck27-s0"])
 def test_a_failure_stops_only_what_starts_from_it(error, failing, smoke, tmp_path, monkeypatch):
@@ -90,6 +91,7 @@ def test_a_failure_stops_only_what_starts_from_it(error, failing, smoke, tmp_pat
     everything = {"pretraining-bottleneck27-s0", "conv1x1-s0", "gcn-k15-s0", "gcn-k15-br-s0"}
     lost = {failing} if failing == "gcn-k15-s0" else everything
     assert {line.split(":")[0] for line in failures} == lost and all(failing in f for f in failures)
+    assert not any("\n" in line or line.endswith(": ") for line in failures)
     assert set(done) == (everything | {"gcn-k3-s0"}) - lost
     assert any(failing in line and "complete" not in line for line in log if line.startswith("("))
 

@@ -248,3 +248,6 @@ def test_a_second_run_says_where_the_study_expected_it():
     assert "2 cells of profile synthetic" in text and "1 are inside" in text
     assert text.endswith("outside is GCN 5: 56.5, expected 46.0 … 56.0.")
     assert sentence(SYNTHETIC, study, again[:1]).endswith("study's own seeds.")
+    lost = made_runs([GCN9, Variant("gcn", 7)], [4], lambda k, seed: 2)  # no better than chance
+    text = sentence(SYNTHETIC, study, lost)
+    assert "1 cells" in text and "0 are inside" in text and "GCN 9: 2.0, expected" in text
