@@ -244,6 +244,9 @@ def test_a_network_that_is_still_rising_makes_the_verdict_provisional():
     provisional = judge(2, records, converged)
     assert not provisional.converged
     assert "not converged" in claims.verdict_frame([provisional]).loc[2, "verdict"]
+    for claim in MEASURED:  # their networks are asked too
+        assert not judge(claim, records, converged).converged
+        assert judge(claim, study(GAIN), converged).converged
 
 
 def test_the_bootstrap_over_images_stands_beside_the_interval():

@@ -7,17 +7,10 @@ from dataclasses import dataclass, field
 import pandas as pd
 
 from gcnlab import paper
+from gcnlab.analysis import judging
 from gcnlab.analysis.comparisons import Better
 from gcnlab.analysis.counted import Counted
 from gcnlab.analysis.curves import still_rising
-from gcnlab.analysis.judging import (
-    CONTRADICTED,
-    INCONCLUSIVE,
-    NOT_ENOUGH,
-    NOT_RUN,
-    SUPPORTED,
-    Outcome,
-)
 from gcnlab.analysis.rules import BASE, OWN, RULES, STACK_KS, Rule, own_variants, rule_for
 from gcnlab.analysis.scores import AllDiverged, NotRun, RecordedScores, Scores
 from gcnlab.analysis.statistics import Effect
@@ -25,7 +18,7 @@ from gcnlab.experiments.profiles import Profile
 from gcnlab.experiments.records import Record
 from gcnlab.experiments.variants import Variant
 
-DECIDED = (SUPPORTED, CONTRADICTED, INCONCLUSIVE)
+DECIDED = (judging.SUPPORTED, judging.CONTRADICTED, judging.INCONCLUSIVE)
 NOT_THE_PAPERS = "not in the paper"
 # Not judged, but without it the judged effect is easily misread: claim → (in words, comparison).
 BESIDE = {
@@ -37,7 +30,7 @@ BESIDE = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Verdict(Outcome):
+class Verdict(judging.Outcome):
     """One claim judged.
 
     Args:
@@ -87,11 +80,11 @@ def _verdict(
     try:
         outcome = rule.test.judge(scores)
     except NotRun as reason:
-        word = NOT_ENOUGH if isinstance(reason, AllDiverged) else NOT_RUN
-        outcome = Outcome(word, str(reason))
+        word = judging.NOT_ENOUGH if isinstance(reason, AllDiverged) else judging.NOT_RUN
+        outcome = judging.Outcome(word, str(reason))
     if not (profile.evidence or counted):
-        outcome = Outcome(NOT_RUN, f"profile {profile.name} is never evidence")
-    needed_variants = {variant for variant, _ in rule.test.needs()}
+        outcome = judging.Outcome(judging.NOT_RUN, f"profile {profile.name} is never evidence")
+    networks = {variant for variant, _ in rule.test.needs()} or getattr(rule.test, "networks", ())
     return Verdict(
         **vars(outcome),
         id=rule.claim,
@@ -99,9 +92,8 @@ def _verdict(
         source=claim["source"],
         registered=rule.registered,
         changed=rule.changed,
-        converged=counted
-        or (profile.converged and not still_rising(profile, records, needed_variants)),
-        diverged=sum(scores.diverged.get(variant, 0) for variant in needed_variants),
+        converged=counted or (profile.converged and not still_rising(profile, records, networks)),
+        diverged=sum(scores.diverged.get(variant, 0) for variant in networks),
         beside=_beside(rule.claim, scores) if outcome.effects else {},
     )
 

@@ -12,6 +12,7 @@ from gcnlab.analysis.scores import NotRun, Scores
 from gcnlab.analysis.selection import run_of
 from gcnlab.analysis.statistics import effect_of
 from gcnlab.experiments.records import Record
+from gcnlab.experiments.variants import Variant
 
 BASE, GLOBAL = 1, 15  # k
 SIDES = ("valid50", "valid95", "effective50", "effective95")
@@ -63,15 +64,21 @@ def _keys(scores: Scores) -> list[str]:
     return [record["key"] for record in scores.fields if _label(record)["k"] in (BASE, GLOBAL)]
 
 
+class OfFields:
+    """A rule on the receptive fields of ``networks``, and on no score of theirs."""
+
+    networks = (Variant("conv1x1"), Variant("gcn", GLOBAL))
+
+    def needs(self) -> list[Need]:
+        return []
+
+
 @dataclass(frozen=True)
-class LargerField:
+class LargerField(OfFields):
     """The side of GCN 15's valid field is at least ``factor`` times the baseline's, at 50 and at 95
     %."""
 
     factor: float
-
-    def needs(self) -> list[Need]:
-        return []
 
     def judge(self, scores: Scores) -> Outcome:
         frame = field_frame(scores.fields)
@@ -93,11 +100,8 @@ class LargerField:
 
 
 @dataclass(frozen=True)
-class CoversLargeObjects:
+class CoversLargeObjects(OfFields):
     """On the largest objects, GCN 15's valid field (95 %) covers the object more often (Fig. 3)."""
-
-    def needs(self) -> list[Need]:
-        return []
 
     def judge(self, scores: Scores) -> Outcome:
         frame = field_frame(scores.fields)

@@ -11,7 +11,7 @@ import pandas as pd
 
 from gcnlab.analysis.counted import Counted
 from gcnlab.analysis.judging import CONTRADICTED, SUPPORTED
-from gcnlab.analysis.mechanism import CoversLargeObjects, LargerField
+from gcnlab.analysis.mechanism import OfFields
 from gcnlab.analysis.rules import BASE, RULES, Rule, rules_digest
 from gcnlab.analysis.scores import Scores, published_scores
 from gcnlab.experiments.config import to_json
@@ -39,7 +39,7 @@ def simulate(rule: Rule, rounds: int = ROUNDS, seed: int = 0) -> dict[str, float
     if isinstance(rule.test, Counted):
         return None
     generator = np.random.default_rng([seed, rule.claim])
-    draw = _fields if isinstance(rule.test, LargerField | CoversLargeObjects) else _scores
+    draw = _fields if isinstance(rule.test, OfFields) else _scores
     verdicts = {}
     for right in (True, False):
         studies = [draw(rule, right, generator) for _ in range(rounds)]

@@ -1,15 +1,20 @@
-"""``data check``: is this data set complete, and as its authors published it?"""
+"""``data``: is this data set as its authors published it, and the study's photographs anew."""
 
 import argparse
 
 from gcnlab.cli import names
-from gcnlab.cli.ending import BAD_INPUT, DONE, tell
+from gcnlab.cli.ending import BAD_INPUT, DONE, FAILED, tell
 from gcnlab.cli.showing import print_json
-from gcnlab.data import SOURCES
+from gcnlab.data import SOURCES, photographs
 from gcnlab.data.check import check, describe
+from gcnlab.errors import UserError
 
 
 def act(options: argparse.Namespace) -> int:
+    return {"check": _check, "scale": _scale}[options.action](options)
+
+
+def _check(options: argparse.Namespace) -> int:
     names.check("data set", options.name, SOURCES)
     result = check(options.name, options.data_root)
     print_json(result) if options.json else print(describe(result))
@@ -17,3 +22,18 @@ def act(options: argparse.Namespace) -> int:
         problem = f"{len(overlap)} images are in train and val, first {overlap[0]}"
         tell(f"gcnlab: {result['root']}: {problem}: use the official files")
     return BAD_INPUT if overlap else DONE
+
+
+def _scale(options: argparse.Namespace) -> int:
+    names.check("data set", options.name, ("voc",))
+    for option, value in (("--data-root", options.data_root), ("--out", options.out)):
+        if value is None:
+            raise UserError(f"data scale needs {option} DIR")
+    other = photographs.scale(options.data_root, options.out)
+    count = f"{2 * len(photographs.listed('VOC', 'SBD')):,} files are in {options.out}"
+    if not other:
+        print(f"{count}, byte for byte those of the committed study")
+        return DONE
+    print(f"{count}; {len(other):,} have other bytes than the committed study's, first {other[0]}")
+    print("records made with them have keys of their own: compare scores, not records")
+    return FAILED

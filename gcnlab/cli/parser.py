@@ -23,7 +23,7 @@ COMMANDS = {
     "rules": "how each claim of the paper is decided: rule, planned n, power, false-alarm rate",
     "records": "check a profile's records against their manifest, or add new ones to it",
     "params": "exact parameters and multiply-adds beside Tables 2, 4 and 11",
-    "data": "check a data set",
+    "data": "check a data set, or scale photographs as the study did",
     "bench": "time the engine beside plain code with equal outputs",
     "predict": "segment pictures of your own: class ids as palette PNGs, and overlays",
     "submit": "predict the test images of VOC or Cityscapes, and check and pack the files",
@@ -41,6 +41,7 @@ CLUSTER_HELP = (
     "parameters, such as slurm_partition=gpu gpus_per_node=1 timeout_min=600"
 )
 
+SCALE_HELP = "check: is it complete? scale: make the photographs of the study from the archives"
 MEASURE_HELP = "time a step of every network on this machine, instead of the table of cards"
 DRY_RUN_HELP = "each run in miniature: one step, made-up images of full size; nothing is kept"
 JSON_HELP = "machine-readable instead"
@@ -83,7 +84,7 @@ def build_parser() -> argparse.ArgumentParser:
     kept = "where runs are kept (default results/local)"
     add("run plan", "tables", TABLES_HELP, nargs="*", metavar="TABLE")
     add("records", "action", choices=["check", "add"])
-    add("data", "action", choices=["check"])
+    add("data", "action", SCALE_HELP, choices=["check", "scale"])
     add("data", "name", "such as voc, cityscapes, camvid, imagenet or shapes", metavar="NAME")
     add("predict", "pictures", nargs="+", type=Path, metavar="IMAGE")
     profiles = f"{', '.join(names.PROFILES)} (default quick)"
@@ -103,6 +104,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("predict submit", "--run", "key or name of a finished segmentation run", **key)
     folder("predict submit", "--runs", kept, default=LOCAL)
     folder("predict submit", "--out", "where the predictions go", required=True)
+    folder("data", "--out", "new folder for the scaled photographs")
     add("run", "--cluster", CLUSTER_HELP, nargs="*", type=_setting, metavar="NAME=VALUE")
     add("notebooks", "--only", "numbers of notebooks, such as 01,02", metavar="NN,NN")
     renew = "also renew README.md and FINDINGS.md (from committed records)"

@@ -10,21 +10,13 @@ from gcnlab.analysis.rules import RULES
 from gcnlab.cli.names import TABLES
 from gcnlab.cli.run import configs
 from gcnlab.cli.showing import print_json
+from gcnlab.experiments import plan
 from gcnlab.experiments.config import PreTraining, Run
 from gcnlab.experiments.environment import device_name
-from gcnlab.experiments.plan import (
-    BACKWARD,
-    CARDS,
-    Need,
-    makespan,
-    measured_step,
-    need,
-    network,
-)
 from gcnlab.experiments.resources import chain
 from gcnlab.report.session import Session
 
-Hours = Callable[[Need], tuple[float, float]]
+Hours = Callable[[plan.Need], tuple[float, float]]
 GB = 1e9
 
 
@@ -32,8 +24,8 @@ def act(options: argparse.Namespace) -> None:
     session = Session(options.profile, options.seeds, data_root=options.data_root)
     runs = configs(list(dict.fromkeys(options.tables)) or list(TABLES), session)
     links = dict.fromkeys(link for run in runs for link in chain(run))
-    needs = {link: need(link, session.data_root) for link in links}
-    cards: dict[str, Hours] = {card: lambda n, card=card: n.hours(card) for card in CARDS}
+    needs = {link: plan.need(link, session.data_root) for link in links}
+    cards: dict[str, Hours] = {card: lambda n, card=card: n.hours(card) for card in plan.CARDS}
     if options.measure:
         cards = {f"this machine ({device_name()})": _measured()}
     price = next(iter(cards.values()))
@@ -41,7 +33,7 @@ def act(options: argparse.Namespace) -> None:
     rows = [_row(needs[run], claims, cards) for run, claims in order]
     ordered = [needs[run] for run, _ in order]
     totals = {
-        card: [makespan(ordered, lambda n, i=i, of=of: of(n)[i], options.gpus) for i in (0, 1)]
+        card: [plan.makespan(ordered, lambda n, i=i, of=of: of(n)[i], options.gpus) for i in (0, 1)]
         for card, of in cards.items()
     }
     if options.json:
@@ -53,18 +45,18 @@ def _measured() -> Hours:
     """Hours from a step of each network, timed here; a forward pass takes a third of a step."""
     seconds = {}
 
-    def hours(of: Need) -> tuple[float, float]:
+    def hours(of: plan.Need) -> tuple[float, float]:
         run = of.run if isinstance(of.run, PreTraining) else of.run.training
-        known = (network(run), run.schedule.batch_size)
+        known = (plan.network(run), run.schedule.batch_size)
         if known not in seconds:
-            seconds[known] = measured_step(run)
-        forward = of.forward / run.schedule.batch_size / (1 + BACKWARD)
+            seconds[known] = plan.measured_step(run)
+        forward = of.forward / run.schedule.batch_size / (1 + plan.BACKWARD)
         return ((of.steps + forward) * seconds[known] / 3600,) * 2
 
     return hours
 
 
-def _ordered(session: Session, needs: dict[Run, Need], hours: Callable[[Run], float]
+def _ordered(session: Session, needs: dict[Run, plan.Need], hours: Callable[[Run], float]
              ) -> list[tuple[Run, list[int]]]:  # fmt: skip
     """The runs, and the claims that each completes: next always the claim that costs least."""
     wanted_by = {}
@@ -91,7 +83,7 @@ def _append(order: dict[Run, list[int]], runs: list[Run]) -> None:
             order.setdefault(link, [])
 
 
-def _row(of: Need, claims: list[int], cards: dict[str, Hours]) -> dict[str, Any]:
+def _row(of: plan.Need, claims: list[int], cards: dict[str, Hours]) -> dict[str, Any]:
     return {
         "run": of.run.name, "steps": of.steps, "epochs": round(of.epochs, 1), "images": of.images,
         "multiply_adds": of.network.multiply_adds, "memory": of.memory, "disk": of.disk,
@@ -120,6 +112,6 @@ def _print(rows: list[dict], totals: dict[str, list[float]], gpus: int) -> None:
         total = [sum(hours[card][end] for hours in frame["hours"]) for end in (0, 1)]
         together = f"; {gpus} at a time are done after {_span(*span)} h" * (gpus > 1)
         print(f"{card}: {_span(*total)} h of work{together}")
-        if card in CARDS:
-            print(f"  An estimate, not measured for these networks. {CARDS[card]['source']}")
+        if card in plan.CARDS:
+            print(f"  An estimate, not measured for these networks. {plan.CARDS[card]['source']}")
     print("Multiply-adds: forward, of one training image. Memory: at least, in float32.")

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader, Dataset, get_worker_info
+from torch.utils.data import DataLoader, Dataset
 
 from gcnlab.errors import UserError
 from gcnlab.processes import cores
@@ -31,11 +31,6 @@ def workers_that_pay(size: int) -> int:
     workers = max(0, min(MOST_WORKERS, cores() // max(1, torch.cuda.device_count()) - 1))
     room = os.path.isdir(SHARED) and shutil.disk_usage(SHARED).free >= 6 * workers * size
     return workers if room else 0
-
-
-def in_worker() -> bool:
-    """Whether this is a worker process."""
-    return get_worker_info() is not None
 
 
 def in_a_thread(make: Make, numbers: Iterable) -> Iterator[tuple]:

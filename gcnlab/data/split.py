@@ -10,9 +10,10 @@ from threading import Lock
 
 import torch
 from torch import Tensor
+from torch.utils.data import get_worker_info
 
 from gcnlab.data.decode import Decoded
-from gcnlab.data.prefetch import in_a_thread, in_processes, in_worker, workers_that_pay
+from gcnlab.data.prefetch import in_a_thread, in_processes, workers_that_pay
 from gcnlab.data.transforms import Pair, random_flip
 from gcnlab.errors import UserError
 
@@ -120,7 +121,7 @@ class Split:
 
         def make(batch: Sequence[int]) -> Batch:
             # Decoding leaves Python's lock alone, so threads serve; what is in memory needs none.
-            in_memory = len(self._kept) == len(self) or len(batch) == 1 or in_worker()
+            in_memory = len(self._kept) == len(self) or len(batch) == 1 or get_worker_info()
             items = map(item, batch) if in_memory else readers.map(item, batch)
             images, labels, sizes = zip(*items, strict=True)
             return *flip(batch, torch.stack(images), torch.stack(labels)), list(sizes)

@@ -17,24 +17,36 @@ CLASSES = (
     "train", "tvmonitor",
 )  # fmt: skip
 
+VOC_FOLDER, SBD_FOLDER = Path("VOCdevkit/VOC2012"), Path("benchmark_RELEASE/dataset")
+VOC_LISTS = VOC_FOLDER / "ImageSets" / "Segmentation"
+
+
+def voc_sample(root: Path, name: str) -> Sample:
+    """Image and label ``name`` of VOC 2012 below ``root``."""
+    folder = root / VOC_FOLDER
+    return Sample(
+        name, folder / "JPEGImages" / f"{name}.jpg", folder / "SegmentationClass" / f"{name}.png"
+    )
+
+
+def sbd_sample(root: Path, name: str) -> Sample:
+    """The same of SBD."""
+    folder = root / SBD_FOLDER
+    return Sample(name, folder / "img" / f"{name}.jpg", folder / "cls" / f"{name}.mat")
+
 
 def voc_samples(root: Path, split: str, remedy: str = "unpack VOC 2012 completely") -> list[Sample]:
     """The samples of ``ImageSets/Segmentation/<split>.txt``, in its order."""
     hint = "it is the folder that holds VOCdevkit/ (and benchmark_RELEASE/)"
-    absent = f"unpack VOC 2012 there, or correct the data root; {hint}"
-    folder = existing(root / "VOCdevkit" / "VOC2012", absent)
-    images, labels = folder / "JPEGImages", folder / "SegmentationClass"
-    names = read_list(folder / "ImageSets" / "Segmentation" / f"{split}.txt", remedy)
-    return [Sample(name, images / f"{name}.jpg", labels / f"{name}.png") for name in names]
+    existing(root / VOC_FOLDER, f"unpack VOC 2012 there, or correct the data root; {hint}")
+    return [voc_sample(root, name) for name in read_list(root / VOC_LISTS / f"{split}.txt", remedy)]
 
 
 def sbd_samples(root: Path, splits: tuple[str, ...] = ("train", "val")) -> list[Sample]:
     """The samples of SBD's own ``splits`` (both: 11,355 in the release), sorted by name."""
-    folder = root / "benchmark_RELEASE" / "dataset"
     remedy = f"unpack SBD (benchmark.tgz) into {root}"
-    names = {name for split in splits for name in read_list(folder / f"{split}.txt", remedy)}
-    images, labels = folder / "img", folder / "cls"
-    return [Sample(n, images / f"{n}.jpg", labels / f"{n}.mat") for n in sorted(names)]
+    lists = [read_list(root / SBD_FOLDER / f"{split}.txt", remedy) for split in splits]
+    return [sbd_sample(root, name) for name in sorted(set().union(*lists))]
 
 
 def train_aug_samples(root: Path) -> list[Sample]:

@@ -12,9 +12,11 @@ from pathlib import Path
 import numpy as np
 
 from gcnlab.data.synthetic import official
+from gcnlab.errors import UserError
 from gcnlab.experiments import scheduler
 from gcnlab.experiments.config import PreTraining, Run, Training
 from gcnlab.experiments.execute import execute
+from gcnlab.experiments.queue import RunQueue
 from gcnlab.experiments.resources import chain, without_backend
 from gcnlab.experiments.store import WEIGHT_FILES, Store
 from gcnlab.models import build_backbone
@@ -54,28 +56,25 @@ def perform(runs: Sequence[Run], folder: Path, log: Callable[[str], None] = prin
     """
     runs = list(dict.fromkeys(map(shortened, runs)))
     make_up(folder / "data", runs)
-    store, failures, failed = Store(folder / "out", folder / "data"), [], set()
+    store = Store(folder / "out", folder / "data")
     remaining = scheduler.plan(runs, store)
-    log(f"{len(remaining)} runs in miniature")
-    missing = without_backend(remaining)
-    for number, run in enumerate(remaining, 1):
-        title = f"({number}/{len(remaining)}) {run.name}"
+    queue, missing = RunQueue(remaining, log), without_backend(remaining)
+    while (run := queue.take()) is not None:
         try:
-            if run in missing or run.start in failed:
-                raise RuntimeError(missing.get(run) or f"needs {run.start.name}, which failed")
+            if run in missing:
+                raise UserError(missing[run])
             record = execute(run, store, log=lambda _: None)
-            memory, seconds = (record["environment"][n] for n in ("peak_memory", "seconds"))
-            log(f"{title}: {_size(run)}, {memory / 1e9:.1f} GB at most, {seconds:.0f} s")
         except Exception as error:  # whatever ended a run ends only that run
-            failed.add(run)
-            reason = " ".join(str(error).split()) or repr(error)
-            failures.append(f"{run.name}: {reason}")
-            log(f"{title} failed: {reason}")
-        followers = {other.start for other in remaining[number:]}
-        for done in [link for link in (run, run.start) if isinstance(link, Run)]:
-            if done not in followers and done not in failed and (output := store.output(done)):
+            queue.finished(run, error)
+        else:
+            memory, seconds = (record["environment"][n] for n in ("peak_memory", "seconds"))
+            text = f"{_size(run)}, {memory / 1e9:.1f} GB at most, {seconds:.0f} s"
+            queue.finished(run, text=text)
+        followers = {other.start for other in queue.waiting}
+        for done in {run, run.start} - followers - {None}:
+            if isinstance(done, Run) and (output := store.output(done)):
                 shutil.rmtree(output) if output.is_dir() else output.unlink(missing_ok=True)
-    return failures
+    return list(queue.failures.values())
 
 
 def _size(run: Run) -> str:

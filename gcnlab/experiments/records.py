@@ -2,7 +2,7 @@
 
 ``<out>/<profile>/runs/<name>-<key>.json`` holds what a run gave, ``…/fields/<name>-<key>.json`` the
 receptive fields that were measured of it. A file is whole or not there; its presence is what says
-that a run is complete.
+that a run is complete. ``record.schema.json`` says what it holds.
 """
 
 import hashlib
@@ -12,9 +12,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import fastjsonschema
+
 from gcnlab import files
 from gcnlab.errors import UserError
-from gcnlab.experiments.record_shape import SHAPES, check
 
 FORMAT = 2
 COMMITTED = Path(__file__).resolve().parents[2] / "results"
@@ -24,6 +25,8 @@ FOLDERS = ("runs", "fields")
 MANIFEST = "manifest.json"
 
 Record = dict[str, Any]
+_SCHEMA = Path(__file__).with_name("record.schema.json")
+_check = fastjsonschema.compile(json.loads(_SCHEMA.read_text(encoding="utf-8")))
 
 
 def path_of(out: Path, profile: str, folder: str, name: str, key: str) -> Path:
@@ -61,7 +64,7 @@ def _read(path: Path, _: int) -> Record:
     record = json.loads(path.read_text(encoding="utf-8"))
     if record["format"] != FORMAT:
         raise ValueError(f"format {record['format']}, not {FORMAT}")
-    check(record, SHAPES[record["kind"]])
+    _check(record)
     if path.name != f"{record['name']}-{record['key']}.json":
         raise ValueError("its name and key are not those of the file")
     return record
@@ -89,9 +92,10 @@ def digests(folder: Path) -> dict[str, str]:
 def _manifest(path: Path) -> dict[str, str]:
     try:
         known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-        check(known, {str: str}, "manifest")
+        if not all(isinstance(digest, str) for digest in known.values()):
+            raise ValueError("its digests are no texts")
         return known
-    except (ValueError, RecursionError, OSError) as error:
+    except (ValueError, AttributeError, RecursionError, OSError) as error:
         raise UserError(f"{path} is no manifest ({error!r:.200}): restore it") from None
 
 

@@ -44,7 +44,7 @@ def _write_voc(folder: Path, side: int) -> None:
     """One image of VOC train and of val, and one that only SBD has."""
     size = (side, side * 3 // 4)
     picture, label = _picture(*size), _blocks(*size, [*range(len(voc.CLASSES)), 255])
-    main, sbd = folder / "VOCdevkit" / "VOC2012", folder / "benchmark_RELEASE" / "dataset"
+    main, sbd = folder / voc.VOC_FOLDER, folder / voc.SBD_FOLDER
     for inner in (main / "ImageSets" / "Segmentation", sbd / "cls"):
         inner.mkdir(parents=True)
     for split, extra in (("train", "extra"), ("val", "val")):

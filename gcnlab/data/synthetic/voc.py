@@ -20,6 +20,7 @@ from gcnlab.data.palette import PALETTE
 from gcnlab.data.synthetic.cache import draw_all, generated
 from gcnlab.data.synthetic.drawing import CLASSES, draw, save_jpeg, write_list
 from gcnlab.data.transforms import VOID
+from gcnlab.data.voc import SBD_FOLDER, VOC_FOLDER
 
 VERSION = 3  # of the drawing; part of the folder's name and of every seed
 SINGLE_DIAMETER = (0.3, 0.9)  # of the object in a classification image, of the side
@@ -42,20 +43,15 @@ FULL = Sizes(train=1000, extra=7000, val=2000, single_train=6000, single_val=700
 TINY = Sizes(train=16, extra=32, val=16, single_train=56, single_val=28)
 
 
-def save_mat(classes: np.ndarray, path: Path) -> None:
-    """SBD's ``GTcls`` struct; the file's header, which holds the time of writing, is constant."""
+def save_mat(classes: np.ndarray, path: Path, title: str = "MATLAB 5.0 MAT-file") -> None:
+    """SBD's ``GTcls`` struct; ``title`` begins the file, where scipy has the time of writing."""
     boundaries = np.empty((20, 1), object)
     boundaries[:] = [[np.zeros((0, 0))]] * 20
     present = np.setdiff1d(classes, [0]).astype(np.uint8)[:, None]
     content = io.BytesIO()
     struct = {"Boundaries": boundaries, "Segmentation": classes, "CategoriesPresent": present}
     scipy.io.savemat(content, {"GTcls": struct}, do_compression=True)
-    header = b"MATLAB 5.0 MAT-file".ljust(116)
-    path.write_bytes(header + content.getvalue()[116:])
-
-
-def _folders(folder: Path) -> tuple[Path, Path]:
-    return folder / "VOCdevkit" / "VOC2012", folder / "benchmark_RELEASE" / "dataset"
+    path.write_bytes(title.encode().ljust(116) + content.getvalue()[116:])
 
 
 def _name(split: str, index: int) -> str:
@@ -65,7 +61,7 @@ def _name(split: str, index: int) -> str:
 def _segmentation(folder: Path, task: tuple[str, int]) -> list[tuple]:
     """Draw and write one image of ``(split, index)``; the rows of its objects."""
     split, index = task
-    voc, sbd = _folders(folder)
+    voc, sbd = folder / VOC_FOLDER, folder / SBD_FOLDER
     name = _name(split, index)
     scene = draw(np.random.default_rng([VERSION, STREAMS[split], index]))
     if split == "sbd" or index == 0:  # SBD has no void band, and its own copy of some VOC images
@@ -91,7 +87,7 @@ def _classification(folder: Path, task: tuple[str, int]) -> None:
 
 
 def _write_lists(folder: Path, sizes: Sizes) -> None:
-    voc, sbd = _folders(folder)
+    voc, sbd = folder / VOC_FOLDER, folder / SBD_FOLDER
     counts = {"train": sizes.train, "val": sizes.val, "sbd": sizes.extra}
     names = {split: [_name(split, i) for i in range(count)] for split, count in counts.items()}
     names["trainval"] = sorted(names["train"] + names["val"])
@@ -109,7 +105,7 @@ def write(folder: Path, sizes: Sizes, processes: int | None = None) -> None:
     ``objects.csv`` has one row per object: image, instance id (as in SegmentationObject), class,
     diameter in pixels. ``processes`` as of :func:`draw_all`.
     """
-    voc, sbd = _folders(folder)
+    voc, sbd = folder / VOC_FOLDER, folder / SBD_FOLDER
     inner = ("JPEGImages", "SegmentationClass", "SegmentationObject", "ImageSets/Segmentation")
     for part in (*(voc / name for name in inner), sbd / "img", sbd / "cls"):
         part.mkdir(parents=True)
