@@ -235,19 +235,33 @@ def test_failed_runs_are_named_and_the_others_go_on(call, tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize(("words", "asked"), [
-    ([], names.TABLES), (["4", "1", "4"], ("4", "1")), (["fields"], ("1",)), (["pretraining"],) * 2,
+    ([], names.TABLES), (["4", "1", "4"], ("4", "1")), (["pretraining"],) * 2,
 ])  # fmt: skip
 def test_what_is_trained(words, asked, call, tmp_path, monkeypatch):
     calls = []
     monkeypatch.setattr(scheduler, "run_all", lambda *given: calls.append(given) or [])
-    monkeypatch.setattr(receptive_fields, "measure_all", lambda runs, *_: calls.extend(runs))
     options = (*SMOKE, "--out", tmp_path, "--seeds", "2", "--jobs", "3")
     assert call("run", *words, *options, "--cluster", "cluster=local", "timeout_min=5")[0] == 0
-    (runs, store, jobs, _, cluster), *measured = calls
+    ((runs, store, jobs, _, cluster),) = calls
     assert runs == tables.table_configs(asked, profiles.get("smoke"), [0, 1])
     assert (store.out, jobs) == (tmp_path, 3)
     assert cluster == {"cluster": "local", "timeout_min": "5"}
-    assert measured == (runs if words == ["fields"] else [])
+
+
+@pytest.mark.parametrize(("profile", "variants", "objects"), [
+    ("smoke", ["conv1x1", "gcn-k15"], 1),
+    ("quick", ["conv1x1", "gcn-k3", "gcn-k7", "gcn-k15"], receptive_fields.THOROUGH),
+])  # fmt: skip
+def test_fields_train_and_measure_their_own_networks_alone(
+    profile, variants, objects, call, tmp_path, monkeypatch
+):
+    trained, measured = [], []
+    monkeypatch.setattr(scheduler, "run_all", lambda runs, *_: trained.extend(runs) or [])
+    monkeypatch.setattr(receptive_fields, "measure_all", lambda *given: measured.append(given))
+    options = ("--profile", profile, "--seeds", "2", "--out", tmp_path)
+    assert call("run", "fields", *options)[0] == 0
+    assert [run.name for run in trained] == [f"{v}-s{seed}" for v in variants for seed in (0, 1)]
+    assert [given[0] for given in measured] == [trained] and measured[0][2] == objects
 
 
 def test_ablations_and_the_pilot_are_trained_too(call, tmp_path, monkeypatch):

@@ -213,3 +213,12 @@ def test_every_number_of_a_document_is_generated_or_no_result(path):
     for pattern in (generated, r"```.*?```", r"`[^`]*`", r"\]\([^)]*\)", *sizes(), *NO_RESULTS):
         text = re.sub(pattern, "", text)
     assert re.findall(r".{0,30}\d.{0,20}", text) == []
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"minutes": "18"}', '{"minutes": null}'])
+def test_a_damaged_measurement_of_run_all_is_named(content, tmp_path, monkeypatch, caught):
+    monkeypatch.setattr(readme, "RUN_ALL", tmp_path / "run_all.json")
+    (tmp_path / "run_all.json").write_text(content)
+    with pytest.raises(UserError) as info:
+        readme._minutes()
+    assert "run_all.json cannot be read" in caught(info)

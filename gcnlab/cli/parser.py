@@ -30,7 +30,7 @@ COMMANDS = {
 }
 TABLES_HELP = (
     f"{', '.join(names.TABLES)}; {names.PRETRAINING} (the classifiers of Table 6 alone); "
-    f"{names.FIELDS} (Table 1 and its receptive fields, on more objects than notebook 8); "
+    f"{names.FIELDS} (1×1 and GCN 3, 7, 15, and their fields on more objects than notebook 8); "
     f"{names.ABLATIONS} (of the trivial convolution, notebook 9); {names.PILOT} (is the schedule "
     f"long enough? on held-out training images); {names.OWN} (claims that you added, "
     f"docs/extending.md); {names.REPEAT} (ten cells of the committed study with a new seed: "

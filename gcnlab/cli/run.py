@@ -41,7 +41,7 @@ def _act(options: argparse.Namespace) -> int:
         tell(f"failed: {failure}")
     if FIELDS in names and not failures and distributed.is_first():
         objects = receptive_fields.THOROUGH if session.profile.evidence else 1
-        receptive_fields.measure_all(session.configs(["1"]), store, objects, session.jobs, say)
+        receptive_fields.measure_all(session.field_configs(), store, objects, session.jobs, say)
     say(tables_text(session, [name for name in names if name in TABLES]))
     if ABLATIONS in names:
         say(dense_kernel.findings(session.profile, session.ablations()).to_string())
@@ -72,8 +72,10 @@ def _dry_run(options: argparse.Namespace) -> int:
 
 def configs(names: list[str], session: Session) -> list[Run]:
     """The runs of tables, ablations and the pilot; ``UserError`` if a profile has no pilot."""
-    others = (ABLATIONS, OWN, PILOT, REPEAT)
-    runs = session.configs(["1" if n == FIELDS else n for n in names if n not in others])
+    others = (FIELDS, ABLATIONS, OWN, PILOT, REPEAT)
+    runs = session.configs([name for name in names if name not in others])
+    if FIELDS in names:
+        runs = [*runs, *session.field_configs()]
     if ABLATIONS in names:
         runs = [*runs, *session.ablation_configs()]
     if OWN in names:

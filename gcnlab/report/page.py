@@ -157,7 +157,9 @@ def _fields(section: Section, session: "Session") -> None:
     section.note = (
         "Valid field: the smallest square around a point that holds 50 % or 95 % of the drop in "
         "its score when patches of the image are hidden. Claim 13 asks for 1.5 times the side of "
-        "the baseline at both; claim 21 looks at the largest objects."
+        "the baseline at both; claim 21 looks at the largest objects. Nothing beyond the image can "
+        f"be hidden: its side of {session.profile.template.data.side} pixels bounds the field, and "
+        "with it the ratio."
     )
     if measured := session.measured():
         sides, sizes = mechanism.field_frame(measured), mechanism.size_frame(measured)

@@ -13,6 +13,7 @@ import pandas as pd
 
 from gcnlab import files
 from gcnlab.analysis import repeats
+from gcnlab.data.readers import reading
 from gcnlab.errors import UserError
 from gcnlab.experiments import pilot, records
 from gcnlab.experiments.profiles import PROFILES, Profile
@@ -54,9 +55,15 @@ def values() -> dict[str, str]:
         "findings": findings.markdown(settings),
         "lengths": _lengths(),
         "second-run": " ".join(_second_run(one.profile) for one in settings).strip(),
-        "minutes": f"{json.loads(RUN_ALL.read_text(encoding='utf-8'))['minutes']:.0f} minutes",
+        "minutes": _minutes(),
         "hero": f"![The effect of each comparison: published, {kinds}]({path})",
     }
+
+
+def _minutes() -> str:
+    with reading(RUN_ALL, "a measurement of run_all.sh"):
+        minutes = json.loads(RUN_ALL.read_text(encoding="utf-8"))["minutes"]
+        return f"{minutes:.0f} minutes"
 
 
 def _second_run(profile: Profile) -> str:

@@ -63,6 +63,12 @@ class Session:
         """The runs of the ablations for the session's seeds."""
         return [a.config(self.profile, seed) for seed in self.seeds for a in ABLATIONS]
 
+    def field_configs(self) -> list[Training]:
+        """The runs whose receptive fields are measured, for the session's seeds."""
+        ks = (3, 7, 15) if self.profile.evidence else (15,)
+        variants = [Variant("conv1x1"), *(Variant("gcn", k) for k in ks)]
+        return [v.config(self.profile, seed) for v in variants for seed in self.seeds]
+
     def own_configs(self) -> list[Run]:
         """The runs that claims beyond the paper's need, for the session's seeds."""
         runs = [v.config(self.profile, seed) for seed in self.seeds for v in own_variants()]
@@ -107,10 +113,8 @@ class Session:
                     print(f"{link.name}: weights and record of the committed study", flush=True)
 
     def measure(self) -> list[Record]:
-        """Receptive fields of the trained baselines and some GCNs, for all seeds."""
-        ks, per_bin = ((3, 7, 15), 4) if self.profile.evidence else ((15,), 1)
-        variants = [Variant("conv1x1"), *(Variant("gcn", k) for k in ks)]
-        runs = [v.config(self.profile, seed) for v in variants for seed in self.seeds]
+        """Receptive fields of these runs, on a few objects of each size."""
+        runs, per_bin = self.field_configs(), 4 if self.profile.evidence else 1
         with controls.bar(len(runs)) as log:
             return receptive_fields.measure_all(runs, self.store, per_bin, self.jobs, log)
 
