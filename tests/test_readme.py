@@ -14,6 +14,7 @@ from gcnlab.analysis import claims
 from gcnlab.analysis.claims import Verdict
 from gcnlab.analysis.judging import CONTRADICTED, INCONCLUSIVE, NOT_RUN, SUPPORTED
 from gcnlab.analysis.statistics import Effect
+from gcnlab.data import photographs
 from gcnlab.errors import UserError
 from gcnlab.experiments import profiles
 from gcnlab.experiments.variants import Variant
@@ -193,6 +194,8 @@ def sizes():
         )
         yield from (rf"{len(run.start.data.class_names):,} classes" for run in profile.pair
                     if not isinstance(run.start, str))  # fmt: skip
+    yield rf"{len(photographs.listed('VOC', 'SBD')):,} images"
+    yield from (rf"{photographs.LONG_SIDE} pixels", rf"quality {photographs.QUALITY}")
 
 
 # What is no result: names, parts of the paper, versions, sizes of data and of an installation

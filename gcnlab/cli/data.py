@@ -26,9 +26,8 @@ def _check(options: argparse.Namespace) -> int:
 
 def _scale(options: argparse.Namespace) -> int:
     names.check("data set", options.name, ("voc",))
-    for option, value in (("--data-root", options.data_root), ("--out", options.out)):
-        if value is None:
-            raise UserError(f"data scale needs {option} DIR")
+    if None in (options.data_root, options.out):
+        raise UserError("data scale needs --data-root DIR and --out DIR")
     other = photographs.scale(options.data_root, options.out)
     count = f"{2 * len(photographs.listed('VOC', 'SBD')):,} files are in {options.out}"
     if not other:
