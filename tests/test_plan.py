@@ -5,6 +5,8 @@ from dataclasses import replace
 
 import pytest
 
+from gcnlab.analysis.priority import decisive_first
+from gcnlab.analysis.tables import table_configs
 from gcnlab.data import DataSpec
 from gcnlab.experiments import durations, plan
 from gcnlab.experiments.config import CrfEvaluation, Evaluation, PreTraining, Training
@@ -94,6 +96,20 @@ def test_plan_says_what_decides_first_without_data(call, tmp_path, monkeypatch):
     measured = call("plan", "5", "--profile", "smoke", "--measure")[1]
     assert "this machine (CPU" in measured and "NVIDIA" not in measured
     assert not (tmp_path / "cache").exists(), "no data set was drawn"
+
+
+def test_what_decides_a_claim_for_least_comes_first_and_finished_runs_cost_nothing():
+    runs = table_configs(["1", "2", "5"], get("photos"), [0, 1, 2])
+    order = decisive_first(get("photos"), runs[::-1], lambda run: 1)
+    assert sorted(order, key=str) == sorted(runs, key=str), "weights from a file are no run"
+    completes = {claim: i for i, claims in enumerate(order.values()) for claim in claims}
+    assert completes[2] < completes[8] < completes[4] < completes[3] < completes[1]
+    kept = {run for run in runs if run.head == "conv" and run.k != 7}
+    order = decisive_first(get("photos"), runs, lambda run: run not in kept)
+    assert set(list(order)[: len(kept)]) == kept and 4 in list(order.values())[len(kept) - 1]
+    staged = table_configs(["7"], SMOKE, [0])
+    order = list(decisive_first(SMOKE, staged, lambda run: 1))
+    assert all(order.index(link) <= order.index(run) for run in order for link in chain(run))
 
 
 def test_profile_paper_is_fcns_solver_on_caffes_network():

@@ -6,12 +6,12 @@ from typing import Any
 
 import pandas as pd
 
-from gcnlab.analysis.rules import RULES
+from gcnlab.analysis.priority import decisive_first
 from gcnlab.cli.names import TABLES
 from gcnlab.cli.run import configs
 from gcnlab.cli.showing import print_json
 from gcnlab.experiments import plan
-from gcnlab.experiments.config import PreTraining, Run
+from gcnlab.experiments.config import PreTraining
 from gcnlab.experiments.environment import device_name
 from gcnlab.experiments.resources import chain
 from gcnlab.report.session import Session
@@ -29,9 +29,9 @@ def act(options: argparse.Namespace) -> None:
     if options.measure:
         cards = {f"this machine ({device_name()})": _measured()}
     price = next(iter(cards.values()))
-    order = _ordered(session, needs, lambda run: price(needs[run])[1])
-    rows = [_row(needs[run], claims, cards) for run, claims in order]
-    ordered = [needs[run] for run, _ in order]
+    order = decisive_first(session.profile, runs, lambda run: price(needs[run])[1])
+    rows = [_row(needs[run], claims, cards) for run, claims in order.items()]
+    ordered = [needs[run] for run in order]
     totals = {
         card: [plan.makespan(ordered, lambda n, i=i, of=of: of(n)[i], options.gpus) for i in (0, 1)]
         for card, of in cards.items()
@@ -54,33 +54,6 @@ def _measured() -> Hours:
         return ((of.steps + forward) * seconds[known] / 3600,) * 2
 
     return hours
-
-
-def _ordered(session: Session, needs: dict[Run, plan.Need], hours: Callable[[Run], float]
-             ) -> list[tuple[Run, list[int]]]:  # fmt: skip
-    """The runs, and the claims that each completes: next always the claim that costs least."""
-    wanted_by = {}
-    for rule in RULES:
-        variants = dict.fromkeys(variant for variant, _ in rule.test.needs())
-        runs = {v.config(session.profile, seed) for v in variants for seed in session.seeds}
-        links = {link for run in runs - {None} for link in chain(run)}
-        if links and links <= needs.keys():
-            wanted_by[rule.claim] = links
-    order: dict[Run, list[int]] = {}
-    while wanted_by:
-        costs = {c: sum(hours(r) for r in runs - order.keys()) for c, runs in wanted_by.items()}
-        claim = min(costs, key=lambda c: (costs[c], c))
-        links = wanted_by.pop(claim)
-        _append(order, [run for run in needs if run in links])
-        order[list(order)[-1]].append(claim)
-    _append(order, list(needs))
-    return list(order.items())
-
-
-def _append(order: dict[Run, list[int]], runs: list[Run]) -> None:
-    for run in runs:  # what it starts from first
-        for link in reversed(list(chain(run))):
-            order.setdefault(link, [])
 
 
 def _row(of: plan.Need, claims: list[int], cards: dict[str, Hours]) -> dict[str, Any]:

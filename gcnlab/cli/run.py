@@ -7,12 +7,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from gcnlab.analysis import dense_kernel, repeats, rules
+from gcnlab.analysis.priority import decisive_first
 from gcnlab.cli.ending import DONE, FAILED, tell
 from gcnlab.cli.names import ABLATIONS, FIELDS, OWN, PILOT, PRETRAINING, REPEAT, TABLES
 from gcnlab.cli.progress import Progress
 from gcnlab.cli.showing import open_session, say, tables_text
 from gcnlab.errors import UserError
-from gcnlab.experiments import dry_run, pilot, receptive_fields, scheduler
+from gcnlab.experiments import dry_run, durations, pilot, receptive_fields, scheduler
 from gcnlab.experiments.config import Run
 from gcnlab.report.session import Session
 from gcnlab.training import distributed
@@ -35,6 +36,10 @@ def _act(options: argparse.Namespace) -> int:
     if PRETRAINING not in names:  # who asks for it by name wants it trained
         session.adopt_pretraining(runs)
     cluster = None if options.cluster is None else dict(options.cluster)
+    order = decisive_first(
+        session.profile, runs, lambda r: durations.work(r) * (not store.record(r))
+    )
+    runs = [run for run in order if run in runs]
     with Progress(runs, store, session.study_records, session.jobs) as progress:
         failures = scheduler.run_all(runs, store, session.jobs, progress, cluster)
     for failure in failures:
