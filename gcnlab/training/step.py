@@ -130,6 +130,7 @@ class Step:
                 group["lr"] = group["highest"] * factor
 
     def _optimise(self, images: Tensor, labels: Tensor) -> Tensor:
+        self.optimizer.zero_grad(set_to_none=True)  # before the forward pass needs memory
         with autocast(self.device, self.precision):
             logits = self.model(images)
         if logits.shape[1] != self.num_classes:
@@ -143,7 +144,7 @@ class Step:
             loss = F.cross_entropy(logits, labels, ignore_index=IGNORE_INDEX, reduction="sum")
             if reduction == "mean":  # a batch of void alone has loss 0, not 0 / 0
                 loss = loss / distributed.summed((labels != IGNORE_INDEX).sum()).clamp(min=1)
-        self.optimizer.zero_grad(set_to_none=True)
+        del logits  # else kept through the backward pass
         loss.backward()
         distributed.sum_gradients(self.model.parameters())
         self.optimizer.step()
