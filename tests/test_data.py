@@ -26,6 +26,12 @@ SPEC = DataSpec("shapes-tiny", side=64)
 STREET = DataSpec("streets-tiny", side=128, height=70)
 
 
+def in_order(split, size):
+    """All samples once, in batches for evaluation."""
+    numbers = list(range(len(split)))
+    return split.batches((numbers[i : i + size] for i in numbers[::size]), split.__getitem__)
+
+
 def seeded(seed):
     return torch.Generator().manual_seed(seed)
 
@@ -221,7 +227,7 @@ def numbered(count):
 
 @pytest.mark.parametrize("size", [1, 3, 4, 10, 13])
 def test_in_order_gives_everything_once(size):
-    batches = list(numbered(10).in_order(size))
+    batches = list(in_order(numbered(10), size))
     assert torch.cat([labels for _, labels, _ in batches]).tolist() == list(range(10))
     assert all(len(x) == len(y) == len(s) <= size for x, y, s in batches)
 
@@ -256,7 +262,7 @@ def test_a_batch_is_a_function_of_seed_and_step(spec):
     for first in (0, 1, 9):
         assert torch.equal(stream(3, first), whole[5 * first :])
     assert not torch.equal(stream(4, 0), whole)
-    assert {len(images) for images, *_ in split.in_order(1)} == {1}
+    assert {len(images) for images, *_ in in_order(split, 1)} == {1}
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -266,7 +272,7 @@ def test_worker_processes_make_the_same_bytes_in_order(workers, monkeypatch):
         monkeypatch.setattr(split_module, "MEMORY", Memory(0))
         split = Split(range(10), picture_of, training=lambda x, y, g: crop_part(x, y, g, side=5))
         state = torch.get_rng_state()
-        batches = [*split.shuffled(3, 0, 2, 9), *split.in_order(4)]
+        batches = [*split.shuffled(3, 0, 2, 9), *in_order(split, 4)]
         assert torch.equal(torch.get_rng_state(), state), "other random numbers stay as they were"
         return [tensor for batch in batches for tensor in batch[:2]]
 
@@ -284,7 +290,7 @@ def test_a_damaged_file_in_a_worker_is_told_in_one_line(monkeypatch, caught):
     monkeypatch.setattr(split_module, "workers_that_pay", lambda _: 2)
     monkeypatch.setattr(split_module, "MEMORY", Memory(0))
     with pytest.raises(UserError) as info:
-        list(Split(range(20), picture_of).in_order(2))
+        list(in_order(Split(range(20), picture_of), 2))
     assert caught(info) == "12.png is damaged: copy it again"
 
 
@@ -354,7 +360,7 @@ def test_nothing_is_read_before_the_first_access_and_checking_keeps_nothing(memo
     split.check()
     assert len(decoded) == len(split) and budget.reserved == 0 and split._kept == {}
     for _ in range(2):
-        list(split.in_order(7))
+        list(in_order(split, 7))
     assert len(decoded) == 2 * len(split), "decoded once more, and kept"
     assert budget.reserved == sum(image.nbytes + label.nbytes for image, label, _ in split)
     del split
@@ -366,7 +372,7 @@ def test_all_splits_of_a_process_together_stay_below_the_limit(memory, monkeypat
     one = 4 * 64 * 64  # bytes of an image and its label
     budget = memory(50 * one)
     train, val = decoding(SPEC, "train"), decoding(SPEC, "val")
-    batches = [list(split.in_order(5)) for split, _ in (train, val, train, val)]
+    batches = [list(in_order(split, 5)) for split, _ in (train, val, train, val)]
     assert len(train[0]._kept) == 48 and val[0]._kept == {} and budget.reserved == 48 * one
     assert (len(train[1]), len(val[1])) == (48, 2 * 16), "what does not fit is read as it is used"
     for first, again in ((batches[0], batches[2]), (batches[1], batches[3])):
@@ -391,6 +397,6 @@ def test_damage_is_found_by_a_check_and_by_the_run_that_meets_it(layout, tmp_pat
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(samples[-1].image.read_bytes()[:300])
     split = Split([*samples[:-1], replace(samples[-1], image=broken)], SegmentationDecoder(spec))
-    for read in (split.check, lambda: list(split.in_order(4))):
+    for read in (split.check, lambda: list(in_order(split, 4))):
         with pytest.raises(UserError, match=r"broken\.jpg cannot be read"):
             read()

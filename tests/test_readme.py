@@ -115,6 +115,22 @@ def test_of_every_kind_of_data_the_study_that_decides_most_is_shown(monkeypatch)
     assert shown == ["synthetic", "photos"], "of equals the longest"
     by_name["synthetic"] = verdicts.Setting(SYNTHETIC, [verdict(1, NOT_RUN)])
     assert [one.profile.name for one in verdicts.studies()] == ["quick", "photos"]
+    assert [one.profile.name for one in verdicts.sensitivities()] == ["synthetic"]
+
+
+def test_another_setting_of_the_same_data_stands_beside_the_study(monkeypatch):
+    base, gcn = Variant("conv1x1"), Variant("gcn", 15)
+    wide = profiles.get("synthetic-wide")
+    records = study({base: (80, 60, 85), gcn: (83, 61, 86)}, range(3), wide)
+    monkeypatch.setattr(verdicts, "studies", two_studies)
+    monkeypatch.setattr(verdicts, "sensitivities", lambda: [])
+    assert readme.values()["sensitivity"] == "Not run."
+    other = verdicts.Setting(wide, claims.judge(wide, records))
+    monkeypatch.setattr(verdicts, "sensitivities", lambda: [other])
+    said, _, head, _, *rows = readme.values()["sensitivity"].splitlines()
+    assert "sees most objects whole, 3,000 steps" in said and "photographs" not in said + head
+    assert head.endswith("| synthetic data (synthetic) | synthetic data (synthetic-wide) |")
+    assert len(rows) == 2 and "+3.0 [" in rows[0] and "synthetic-wide/tables" in rows[0]
 
 
 LOST = Effect("GCN 15 − 1×1", 5.5, -7.0, -8.0, -6.0, 6)

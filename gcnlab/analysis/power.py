@@ -77,15 +77,11 @@ def _fields(rule: Rule, paper_is_right: bool, generator: np.random.Generator) ->
             own = side * generator.normal(1, SIDE_SPREAD)
             objects = zip(generator.uniform(20, 60, OBJECTS),
                           own * generator.normal(1, SIDE_SPREAD, OBJECTS), strict=True)  # fmt: skip
-            measured.append(
-                {
-                    "key": "",
-                    "config": _config(model, seed),
-                    "theoretical": 0,
-                    "objects": [{"bin": 0, "size": size, "valid50": field, "valid95": field}
-                                for size, field in objects],
-                }
-            )  # fmt: skip
+            measured.append({
+                "key": "", "config": _config(model, seed), "theoretical": 0,
+                "objects": [{"bin": 0, "size": size, "valid50": field, "valid95": field}
+                            for size, field in objects],
+            })  # fmt: skip
     return Scores({}, measured)
 
 

@@ -42,8 +42,6 @@ def _act(options: argparse.Namespace) -> int:
     runs = [run for run in order if run in runs]
     with Progress(runs, store, session.study_records, session.jobs) as progress:
         failures = scheduler.run_all(runs, store, session.jobs, progress, cluster)
-    for failure in failures:
-        tell(f"failed: {failure}")
     if FIELDS in names and not failures and distributed.is_first():
         objects = receptive_fields.THOROUGH if session.profile.evidence else 1
         receptive_fields.measure_all(session.field_configs(), store, objects, session.jobs, say)
@@ -60,7 +58,7 @@ def _act(options: argparse.Namespace) -> int:
         say(pilot.report(session.profile, store))
     complete, folder = sum(map(store.is_complete, runs)), session.out / session.profile.name
     say(f"{complete} of {len(runs)} runs complete below {folder}, {len(failures)} failed")
-    return FAILED if failures else DONE
+    return _code(failures)
 
 
 def _dry_run(options: argparse.Namespace) -> int:
@@ -69,7 +67,10 @@ def _dry_run(options: argparse.Namespace) -> int:
         options.out, options.data_root = Path(folder) / "out", Path(folder)
         session = open_session(options)
         runs = configs(list(dict.fromkeys(options.tables)) or list(TABLES), session)
-        failures = dry_run.perform(runs, Path(folder), say)
+        return _code(dry_run.perform(runs, Path(folder), say))
+
+
+def _code(failures: list[str]) -> int:
     for failure in failures:
         tell(f"failed: {failure}")
     return FAILED if failures else DONE

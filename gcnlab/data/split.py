@@ -133,12 +133,6 @@ class Split:
             rest = in_processes(make, numbers, workers) if workers else in_a_thread(make, numbers)
             yield from chain(first, rest)
 
-    def in_order(self, batch_size: int) -> Iterator[Batch]:
-        """All samples once, in order, for evaluation."""
-        starts = range(0, len(self), batch_size)
-        numbers = (range(start, min(start + batch_size, len(self))) for start in starts)
-        return self.batches(numbers, self.__getitem__)
-
     def shuffled(self, batch_size: int, seed: int, first: int, last: int,
                  part: tuple[int, int] = (0, 1)) -> Iterator[Pair]:  # fmt: skip
         """Training batches ``first`` … ``last`` − 1: every epoch in a new order, flipped at random.

@@ -39,8 +39,8 @@ def values() -> dict[str, str]:
     ``key``: what signs mean; ``settings``: what was trained; ``answer``: three sentences;
     ``decisive`` and ``claims``: the judged effects of five claims and of all; ``findings``: every
     question with its answer; ``hero``: the figure of all effects; ``lengths``: what the pilot says
-    of the schedules; ``second-run``: where cells that were trained again ended; ``minutes``: what
-    ``./run_all.sh`` took.
+    of the schedules; ``sensitivity``: claims in other settings of the same data; ``second-run``:
+    where cells that were trained again ended; ``minutes``: what ``./run_all.sh`` took.
     """
     settings = verdicts.studies()
     link = "[{text}](results/{profile}/tables/records.md#claim-{claim})"
@@ -54,6 +54,7 @@ def values() -> dict[str, str]:
         "claims": markdown(verdicts.effects_table(settings, link)),
         "findings": findings.markdown(settings),
         "lengths": _lengths(),
+        "sensitivity": _sensitivity(settings, link),
         "second-run": " ".join(_second_run(one.profile) for one in settings).strip(),
         "minutes": _minutes(),
         "hero": f"![The effect of each comparison: published, {kinds}]({path})",
@@ -64,6 +65,16 @@ def _minutes() -> str:
     with reading(RUN_ALL, "a measurement of run_all.sh"):
         minutes = json.loads(RUN_ALL.read_text(encoding="utf-8"))["minutes"]
         return f"{minutes:.0f} minutes"
+
+
+def _sensitivity(settings: list[verdicts.Setting], link: str) -> str:
+    """Claims in other settings of the same data, for which these were run."""
+    others = verdicts.sensitivities()
+    run = [v.id for v in settings[0].verdicts if any(one.verdict(v.id).effects for one in others)]
+    if not run:
+        return "Not run."
+    shown = [one for one in settings if one.kind in {other.kind for other in others}] + others
+    return f"{verdicts.described(shown)}\n\n{markdown(verdicts.effects_table(shown, link, run))}"
 
 
 def _second_run(profile: Profile) -> str:

@@ -97,13 +97,22 @@ def setting(session: "Session") -> Setting:
 
 def studies() -> list[Setting]:
     """Of every kind of data the committed study that decides most; of equals the longest."""
+    return [first for first, *_ in _committed()]
+
+
+def sensitivities() -> list[Setting]:
+    """The other committed studies: the same kind of data in another setting."""
+    return [one for _, *others in _committed() for one in others]
+
+
+def _committed() -> list[list[Setting]]:
     from gcnlab.report.session import Session
 
     sessions = [Session(p.name, out=COMMITTED) for p in PROFILES.values() if p.evidence]
     kinds: dict[str, list[Setting]] = {}
     for one in (setting(session) for session in sessions if session.study_records):
         kinds.setdefault(one.kind, []).append(one)
-    return [max(group, key=_weight) for group in kinds.values()]
+    return [sorted(group, key=_weight, reverse=True) for group in kinds.values()]
 
 
 def _weight(one: Setting) -> tuple[int, int]:
