@@ -55,13 +55,9 @@ def _stages(first: int, second: int, third: int) -> tuple[Schedule, ...]:
 
 BACKBONE = "bottleneck27"
 SMOKE = Setting(
-    BACKBONE,
-    "shapes-tiny",
-    Schedule(3, 8, evaluations=3),
-    Schedule(3, 8, evaluations=2),
-    (Schedule(2, 8),) * 3,
-    _CRF[:1],
-)
+    BACKBONE, "shapes-tiny", Schedule(3, 8, evaluations=3), Schedule(3, 8, evaluations=2),
+    (Schedule(2, 8),) * 3, _CRF[:1],
+)  # fmt: skip
 # What two cores train in about twenty minutes; the weights of its pre-training are committed.
 QUICK = Setting(BACKBONE, "shapes", _training(360), _pretraining(1200), _stages(160, 100, 60))
 CONVERGED = Setting(
