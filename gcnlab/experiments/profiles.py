@@ -70,7 +70,7 @@ PROFILES = {
                    "drawn scenes, 64 px, 8 classes, a small ResNet pre-trained on single shapes",
                    synthetic_setting.CONVERGED),
         _synthetic("synthetic-wide", "synthetic data, wide field",
-                   "the same data and schedule on a backbone that sees most objects whole",
+                   "the same drawn scenes on a backbone that sees most objects whole",
                    synthetic_setting.WIDE),
         Profile("photos", "photographs",
                 "VOC 2012 + SBD at 256 px, 7 classes, SqueezeNet 1.1 pre-trained on ImageNet",
