@@ -1,6 +1,7 @@
 """The photographs of the committed study, made anew from official archives."""
 
 import csv
+import json
 from collections import Counter
 from pathlib import Path
 
@@ -83,6 +84,14 @@ def test_files_with_other_bytes_are_named(official, tmp_path):
     write_listing(photographs.LISTING, known)
     changed = tmp_path / "third" / voc.SBD_FOLDER / "cls" / "2007_000003.mat"
     assert photographs.scale(official, tmp_path / "third") == [changed]
+
+
+def test_the_command_tells_people_and_machines(official, tmp_path, call):
+    options = ("data", "scale", "voc", "--data-root", official, "--out")
+    code, out, _ = call(*options, tmp_path / "one")
+    assert code == 1 and "8 files are in" in out and "8 have other bytes" in out
+    code, out, _ = call(*options, tmp_path / "two", "--json")
+    assert code == 1 and len(json.loads(out)["other_bytes"]) == 8
 
 
 def test_nothing_is_overwritten_and_nothing_half_made_is_left(official, tmp_path, caught):

@@ -100,15 +100,18 @@ def test_plan_says_what_decides_first_without_data(call, tmp_path, monkeypatch):
 
 def test_what_decides_a_claim_for_least_comes_first_and_finished_runs_cost_nothing():
     runs = table_configs(["1", "2", "5"], get("photos"), [0, 1, 2])
-    order = decisive_first(get("photos"), runs[::-1], lambda run: 1)
+    order = decisive_first(get("photos"), runs[::-1], range(3), lambda run: 1)
     assert sorted(order, key=str) == sorted(runs, key=str), "weights from a file are no run"
     completes = {claim: i for i, claims in enumerate(order.values()) for claim in claims}
     assert completes[2] < completes[8] < completes[4] < completes[3] < completes[1]
     kept = {run for run in runs if run.head == "conv" and run.k != 7}
-    order = decisive_first(get("photos"), runs, lambda run: run not in kept)
+    order = decisive_first(get("photos"), runs, range(3), lambda run: run not in kept)
     assert set(list(order)[: len(kept)]) == kept and 4 in list(order.values())[len(kept) - 1]
+    others = table_configs(["5"], get("photos"), [7])  # as of a second run
+    order = list(decisive_first(get("photos"), others + runs, range(3), lambda run: 1))
+    assert order[-len(others) :] == others and order[0].seed != 7
     staged = table_configs(["7"], SMOKE, [0])
-    order = list(decisive_first(SMOKE, staged, lambda run: 1))
+    order = list(decisive_first(SMOKE, staged, [0], lambda run: 1))
     assert all(order.index(link) <= order.index(run) for run in order for link in chain(run))
 
 

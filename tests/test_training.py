@@ -302,6 +302,17 @@ def test_evaluations_do_not_change_training():
     assert same(plain.model.state_dict(), evaluated.model.state_dict())
 
 
+def test_no_gradient_of_the_step_before_is_kept_during_a_forward_pass():
+    model, kept = Table(), []
+    model.register_forward_pre_hook(
+        lambda *_: kept.extend(p for p in model.parameters() if p.grad is not None)
+    )
+    step = make_step(model, CLASSES, precision="float32")
+    for _ in range(2):
+        step(torch.zeros(2, 3, 6, 5), some_labels())
+    assert kept == [] and any(p.grad is not None for p in model.parameters())
+
+
 def test_the_random_state_is_resumed(tmp_path):
     step = step_of()
     torch.manual_seed(5)

@@ -9,14 +9,15 @@ from gcnlab.experiments.resources import chain
 
 
 def decisive_first(
-    profile: Profile, runs: Sequence[Run], cost: Callable[[Run], float]
+    profile: Profile, runs: Sequence[Run], seeds: Sequence[int], cost: Callable[[Run], float]
 ) -> dict[Run, list[int]]:
     """``runs`` and what they start from, in order, and the claims that each completes.
 
-    Next is always the claim whose runs cost least; a run comes after what it starts from.
+    A claim needs all ``seeds`` of its variants; runs of no claim come last. Next is always the
+    claim whose runs cost least; a run comes after what it starts from.
     """
     links = dict.fromkeys(link for run in runs for link in reversed(list(chain(run))))
-    seeds, wanted_by = {run.seed for run in runs}, {}
+    wanted_by: dict[int, set[Run]] = {}
     for rule in RULES:
         variants = dict.fromkeys(variant for variant, _ in rule.test.needs())
         needed = {v.config(profile, seed) for v in variants for seed in seeds} - {None}

@@ -29,6 +29,9 @@ def _scale(options: argparse.Namespace) -> int:
     if None in (options.data_root, options.out):
         raise UserError("data scale needs --data-root DIR and --out DIR")
     other = photographs.scale(options.data_root, options.out)
+    if options.json:
+        print_json({"out": str(options.out), "other_bytes": list(map(str, other))})
+        return FAILED if other else DONE
     count = f"{2 * len(photographs.listed('VOC', 'SBD')):,} files are in {options.out}"
     if not other:
         print(f"{count}, byte for byte those of the committed study")

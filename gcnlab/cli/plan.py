@@ -29,7 +29,7 @@ def act(options: argparse.Namespace) -> None:
     if options.measure:
         cards = {f"this machine ({device_name()})": _measured()}
     price = next(iter(cards.values()))
-    order = decisive_first(session.profile, runs, lambda run: price(needs[run])[1])
+    order = decisive_first(session.profile, runs, session.seeds, lambda run: price(needs[run])[1])
     rows = [_row(needs[run], claims, cards) for run, claims in order.items()]
     ordered = [needs[run] for run in order]
     totals = {

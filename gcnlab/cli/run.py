@@ -36,10 +36,9 @@ def _act(options: argparse.Namespace) -> int:
     if PRETRAINING not in names:  # who asks for it by name wants it trained
         session.adopt_pretraining(runs)
     cluster = None if options.cluster is None else dict(options.cluster)
-    order = decisive_first(
-        session.profile, runs, lambda r: durations.work(r) * (not store.record(r))
-    )
-    runs = [run for run in order if run in runs]
+    left = {run: durations.work(run) * (not store.record(run)) for run in runs}
+    order = decisive_first(session.profile, runs, session.seeds, lambda run: left.get(run, 0))
+    runs = [run for run in order if run in left]
     with Progress(runs, store, session.study_records, session.jobs) as progress:
         failures = scheduler.run_all(runs, store, session.jobs, progress, cluster)
     if FIELDS in names and not failures and distributed.is_first():

@@ -113,7 +113,7 @@ class Session:
                     print(f"{link.name}: weights and record of the committed study", flush=True)
 
     def measure(self) -> list[Record]:
-        """Receptive fields of these runs, on a few objects of each size."""
+        """Receptive fields of :meth:`field_configs`, on a few objects of each size."""
         runs, per_bin = self.field_configs(), 4 if self.profile.evidence else 1
         with controls.bar(len(runs)) as log:
             return receptive_fields.measure_all(runs, self.store, per_bin, self.jobs, log)
