@@ -224,6 +224,7 @@ OPTIONS = [
     ("data scale voc --out new", "data scale needs --data-root DIR and --out DIR"),
     ("data scale voc --data-root data", "data scale needs --data-root DIR and --out DIR"),
     ("data scale voc --data-root nowhere --out new", "is missing: complete the data set"),
+    ("data check shapes --out new", "data check writes nothing: leave --out away"),
     ("data check sbd", "holds benchmark_RELEASE/ (--data-root DIR)"),
     ("run 1 --profile photos", "(--data-root DIR)"),
     ("notebooks --profile photos", "(--data-root DIR)"),

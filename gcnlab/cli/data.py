@@ -16,6 +16,8 @@ def act(options: argparse.Namespace) -> int:
 
 def _check(options: argparse.Namespace) -> int:
     names.check("data set", options.name, SOURCES)
+    if options.out is not None:
+        raise UserError("data check writes nothing: leave --out away")
     result = check(options.name, options.data_root)
     print_json(result) if options.json else print(describe(result))
     if overlap := result.get("overlap"):

@@ -104,7 +104,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("predict submit", "--run", "key or name of a finished segmentation run", **key)
     folder("predict submit", "--runs", kept, default=LOCAL)
     folder("predict submit", "--out", "where the predictions go", required=True)
-    folder("data", "--out", "new folder for the scaled photographs")
+    folder("data", "--out", "scale: new folder for the photographs")
     add("run", "--cluster", CLUSTER_HELP, nargs="*", type=_setting, metavar="NAME=VALUE")
     add("notebooks", "--only", "numbers of notebooks, such as 01,02", metavar="NN,NN")
     renew = "also renew README.md and FINDINGS.md (from committed records)"

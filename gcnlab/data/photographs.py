@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
+from tqdm import tqdm
 
 from gcnlab import files
 from gcnlab.data import voc
@@ -74,7 +75,7 @@ def scale(official: Path, out: Path) -> list[Path]:
         raise UserError(f"{out} is not empty: name a new folder")
     images, lists = listed("VOC", "SBD"), defaultdict(list)
     with files.whole_folder(out) as work:
-        for image in images:
+        for image in tqdm(images, unit=" images", leave=False, disable=None):  # on a terminal
             _scale(image.sample(official), image.sample(work))
             lists[work / _LISTS[image.data] / f"{image.split}.txt"].append(image.name)
         for path, names in lists.items():
