@@ -1,6 +1,9 @@
 """Made-up records: as ``execute`` writes them, with scores that follow from their counts."""
 
+from dataclasses import replace
 from hashlib import blake2b
+
+import numpy as np
 
 from gcnlab.experiments.config import CrfEvaluation, Evaluation, PreTraining, Run, to_json
 from gcnlab.experiments.profiles import get
@@ -8,9 +11,29 @@ from gcnlab.experiments.records import FORMAT
 from gcnlab.experiments.store import EVALUATION_VERSION
 from gcnlab.training import TRAINING_VERSION
 
-SYNTHETIC, PHOTOS = get("synthetic"), get("photos")
+SYNTHETIC, PHOTOS, SMOKE = get("synthetic"), get("photos"), get("smoke")
+ALONE = replace(SMOKE.template, head="gcn", k=3, start=None)  # a run that starts from no other
 DAY = "2026-12-01T00:00:00+00:00"
 PIXELS, IMAGES = 250_000, 4  # of each class on each image
+
+
+def silent(_):
+    """A log that nobody reads."""
+
+
+class Stripes:
+    """Stands in for a Predictor: every class in turn; counts its calls, and may stop after some."""
+
+    def __init__(self, run, last=None):
+        self.run, self.calls, self.last = run, 0, last
+
+    def __call__(self, image):
+        if self.calls == self.last:
+            raise KeyboardInterrupt
+        self.calls += 1
+        red, count = np.array(image)[..., 0], len(self.run.data.source.classes)
+        ids = 7 * (np.indices(red.shape).sum(0) // 3 + red // 128) % count
+        return ids.astype(np.uint8 if count <= 256 else np.uint16)
 
 
 def key_of(run, *what, size=6):

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from gcnlab.data import catalog, coco, sources
-from gcnlab.data.class_folders import ClassFolders
+from gcnlab.data.class_folders import class_folders
 from gcnlab.data.synthetic import cityscapes as streets
 from gcnlab.data.synthetic import voc
 
@@ -90,5 +90,5 @@ def catalogue():
     """The data sets of :func:`write_all` as the catalogue has to know them: name → source."""
     sizes = {"camvid": (24, 20), "cityscapes": streets.SIZE, "cityscapes-coarse": streets.SIZE}
     known = {name: replace(sources.SOURCES[name], size=size) for name, size in sizes.items()}
-    folders = ClassFolders("tiny-imagenet", ("a", "b", "c"), {"train": 6, "val": 4})
+    folders = class_folders("tiny-imagenet", ("a", "b", "c"), {"train": 6, "val": 4})
     return known | {"tiny-imagenet": folders}

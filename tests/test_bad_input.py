@@ -200,7 +200,7 @@ FINE = f"{CITY}/gtFine/train/aachen/aachen_000000_000019_gtFine_labelIds.png"
 COARSE = f"{CITY}/gtCoarse/train_extra/augsburg/augsburg_000000_000019_gtCoarse_labelIds.png"
 COCO, COCO_JPEG = "coco/annotations/instances_train2017.json", "coco/train2017/train2017_1.jpg"
 START = "weights/squeezenet1_1_imagenet.npz"
-MISSING, AGAIN, OFFICIAL = "is missing: complete", "copy the file again", "use the official files"
+MISSING = "is missing: complete"
 
 # command → words of its line; ' is an empty name
 OPTIONS = [
@@ -327,8 +327,8 @@ DATA = [
     (TINY, f"{TINY}/train/n01/n01_train0.JPEG", write("no image"), "cannot be read as an image"),
     (TINY, f"{TINY}/val", empty, "the val split has no images"),
     (TINY, f"{TINY}/val/val_annotations.txt", write("a\tn01\na\tn02\n"), "txt has a twice"),
-    (TINY, f"{TINY}/val/val_annotations.txt", write("val0.JPEG\tn99\t0"), "the class 'n99'"),
-    (TINY, f"{TINY}/val/val_annotations.txt", write("no tab"), "the class 'no tab'"),
+    (TINY, f"{TINY}/val/val_annotations.txt", write("val0.JPEG\tn99\t0"), "'val0.JPEG n99' are"),
+    (TINY, f"{TINY}/val/val_annotations.txt", write("n01"), "'n01' are not an image and a class"),
     (TINY, TINY, both("x.JPEG"), "1 images are in train and val, first n0"),
     ("sbd", f"{SBD}/val.txt", write("2009_000001\n"), "in train and val, first 2009_000001"),
     ("voc-alone", f"{LISTS}/val.txt", write("2007_000001\n"), "are in train and val, first 2007_0"),

@@ -80,10 +80,6 @@ def test_train_aug_is_voc_train_and_what_sbd_adds(root):
     assert len(names) == len(set(names)) and set(names) == (set(train) | set(sbd)) - set(val)
     png = {s.name for s in samples if s.label.suffix == ".png"}
     assert png == set(train), "VOC's labels are finer than SBD's"
-    with open(voc_lists / "train.txt", "a") as file:
-        file.write(f"{val[1]}\n")
-    with pytest.raises(UserError, match=rf"{val[1]}, are in train\.txt and val\.txt"):
-        voc.train_aug_samples(root)
 
 
 def test_cityscapes_classes_and_files_are_torchvisions(root):
@@ -138,10 +134,6 @@ def test_classes_are_numbered_in_the_order_of_their_folders(root):
         assert all(path.is_file() for path, _ in unpacked)
         names = (sorted((path.name, i) for path, i in samples) for samples in (before, unpacked))
         assert len({tuple(n) for n in names}) == 1
-    (folder / "val/val_annotations.txt").write_text("val0.JPEG\tn99\t0")
-    forget()
-    with pytest.raises(UserError, match="names the class 'n99'"):
-        catalog.samples(spec, "val", root)
 
 
 def test_the_same_picture_in_train_and_val_is_an_overlap(root):
@@ -159,15 +151,14 @@ MAT, TINY = f"{SBD}/cls/2009_000004.mat", "tiny-imagenet"
 
 
 @pytest.mark.parametrize(("make", "says"), [
-    (lambda root: DataSpec("coco-stuff", side=64), "unknown data set 'coco-stuff'.*voc"),
     (lambda root: DataSpec("tiny-imagenet", side=32, resize=36), "resize and crop_area"),
     (lambda root: DataSpec("imagenet", side=32, holdout=True), "holdout is for segmentation"),
     (lambda root: DataSpec("camvid", side=28, height=22, crop=23), "crop 23 .* into 28×22"),
     (lambda root: DataSpec("camvid", side=28, crop=29), "crop 29 does not fit into 28×28"),
-    (lambda root: data.load(DataSpec("voc", side=64), "val"), "needs a data root.* VOCdevkit/ and"),
     (lambda root: data.samples(DataSpec("camvid", side=64), "test", root), "no test split"),
     (lambda root: data.samples(DataSpec("coco", side=64), "val", root), "no val split"),
     (lambda root: data.load(DataSpec("voc", side=48), "val", root)[0], "larger than the 48×48"),
+    (lambda root: data.load(DataSpec("tiny-imagenet", side=48), "val", root)[0], "than the 48×48"),
     (lambda root: data.samples(DataSpec("voc", side=64, images=10), "train", root), "not 10"),
 ])  # fmt: skip
 def test_impossible_requests(make, says, root, caught):
@@ -183,8 +174,6 @@ def test_an_empty_list_and_a_wrong_size_are_refused(root, monkeypatch):
     with pytest.raises(UserError, match="128×64, not 2048×1024: use the images of that size"):
         data.load(DataSpec("cityscapes", side=2048), "val", root)[0]
     (root / VOC / LISTS / "val.txt").write_text("\n")
-    with pytest.raises(UserError, match="the val split has no images"):
-        check("voc", root)
     with pytest.raises(UserError, match="empty list"):
         data.load(DataSpec("voc", side=64), "val", root)
 

@@ -15,6 +15,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+from made import ALONE, SMOKE, silent
 
 from gcnlab import data
 from gcnlab.analysis.tables import table_configs
@@ -27,16 +28,8 @@ from gcnlab.experiments.building import build_model, trained_model
 from gcnlab.experiments.config import CrfEvaluation, Evaluation
 from gcnlab.experiments.environment import peak_memory, pick_device
 from gcnlab.experiments.execute import execute
-from gcnlab.experiments.profiles import get
 from gcnlab.experiments.store import Store
 from gcnlab.training import Diverged, Schedule
-
-SMOKE = get("smoke")
-ALONE = replace(SMOKE.template, head="gcn", k=3, start=None)
-
-
-def silent(_):
-    pass
 
 
 def content(store, run):

@@ -1,7 +1,5 @@
 """Scores against scikit-learn, torchmetrics, brute force and cases worked out by hand."""
 
-from itertools import pairwise
-
 import numpy as np
 import pytest
 import torch
@@ -48,7 +46,7 @@ def rows_of(text):
 @pytest.mark.parametrize("seed", range(3))
 def test_the_matrix_is_scikit_learns_and_the_iou_is_torchmetrics(seed):
     prediction, target = maps(seed)
-    matrix, parts = ConfusionMatrix(CLASSES), ConfusionMatrix(CLASSES)
+    matrix = ConfusionMatrix(CLASSES)
     matrix.update(torch.from_numpy(prediction), torch.from_numpy(target))
     keep = target != VOID
     oracle = confusion_matrix(target[keep], prediction[keep], labels=range(CLASSES))
@@ -58,9 +56,6 @@ def test_the_matrix_is_scikit_learns_and_the_iou_is_torchmetrics(seed):
     oracle = jaccard(torch.from_numpy(prediction), torch.from_numpy(target).long())
     assert matrix.iou() == pytest.approx(oracle.numpy(), abs=1e-6)
     assert matrix.miou() == pytest.approx(oracle.mean().item(), abs=1e-6)
-    for pair in zip(prediction, target, strict=True):
-        parts.update(*pair)
-    assert np.array_equal(parts.matrix, matrix.matrix), "images add up to the data set"
 
 
 def test_absent_classes_do_not_count_and_nothing_is_not_a_number():
@@ -123,9 +118,8 @@ def test_distances_are_euclidean_and_regions_grow_to_everything(seed):
     for limit in (0, 0.875, 1, 3.5, 7, 1e9):
         within = np.where(boundary_distance(label) <= limit, boundary_distance(label), np.inf)
         assert np.array_equal(boundary_distance(label, limit), within), limit
-    regions = [boundary_region(label, distance) for distance in (0, 1, 3, 7, np.inf)]
-    assert all(not (small & ~large).any() for small, large in pairwise(regions))
-    assert np.array_equal(regions[-1], label != VOID), "void pixels belong to no region"
+    everywhere = boundary_region(label, np.inf)
+    assert np.array_equal(everywhere, label != VOID), "void pixels belong to no region"
 
 
 @pytest.mark.parametrize("distance", [0, 1, 3, 7])

@@ -34,7 +34,7 @@ def write_listing(path: Path, digests: dict[str, tuple[str, str]]) -> None:
 
 @pytest.fixture
 def official(tmp_path, monkeypatch) -> Path:
-    """Three made-up images in the official layout, and a listing that knows none of them."""
+    """Made-up images in the official layout, and a listing that knows none of them."""
     root, rng = tmp_path / "official", np.random.default_rng(0)
     monkeypatch.setattr(photographs, "LISTING", tmp_path / "listing.csv")
     write_listing(photographs.LISTING, {})

@@ -1,11 +1,11 @@
 """A finished run on pictures of one's own."""
 
 import shutil
-from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from made import SMOKE, Stripes
 from PIL import Image
 
 from gcnlab import data
@@ -14,27 +14,13 @@ from gcnlab.data.readers import read_image
 from gcnlab.errors import UserError
 from gcnlab.evaluation import ConfusionMatrix
 from gcnlab.evaluation.crf import dense_crf
-from gcnlab.experiments import prediction, probabilities, profiles, scheduler
+from gcnlab.experiments import prediction, probabilities, scheduler
 from gcnlab.experiments.prediction import Predictor, find_record, predict
 from gcnlab.experiments.store import Store
 
-SMOKE = profiles.get("smoke")
 STREET = table_configs(["9"], SMOKE, [0])
 _, STAGE_2, MS, MS_CRF = (run for run in STREET if run.training.head == "gcn")
 VOC_STAGE_1 = table_configs(["7"], SMOKE, [0])[0]
-
-
-def stripes(run, classes=None):
-    """Stands in for a Predictor: every class in turn, and a part that depends on the picture."""
-    count = classes or len(run.data.source.classes)
-
-    def predictor(image):
-        red = np.array(image)[..., 0]
-        ids = 7 * (np.indices(red.shape).sum(0) // 3 + red // 128) % count
-        return ids.astype(np.uint8 if count <= 256 else np.uint16)
-
-    predictor.run = run
-    return predictor
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +61,7 @@ def is_one_line(answer, *words):
 
 
 def test_every_picture_becomes_class_ids_and_an_overlay(pictures, smoke, tmp_path):
-    predictor = stripes(smoke.runs[0])
+    predictor = Stripes(smoke.runs[0])
     lines = predict([*pictures.values()], predictor, tmp_path)
     for path, line in zip(pictures.values(), lines, strict=True):
         image, ids = np.array(read_image(path)), opened(tmp_path / f"{path.stem}.png")
@@ -94,7 +80,7 @@ def test_more_than_256_classes_keep_their_ids(pictures, tmp_path):
     """300 must not become 44."""
     names = tuple(map(str, range(1000)))
     run = SimpleNamespace(data=SimpleNamespace(source=SimpleNamespace(classes=names)))
-    predictor = stripes(run, 1000)
+    predictor = Stripes(run)
     list(predict([pictures["large"]], predictor, tmp_path))
     written = np.array(opened(tmp_path / "large.png"))
     assert np.array_equal(written, predictor(read_image(pictures["large"]))) and written.max() > 300
@@ -189,4 +175,3 @@ def test_a_crf_without_the_run_that_it_starts_from(staged, tmp_path, caught):
     with pytest.raises(UserError) as info:
         Predictor(find_record(MS_CRF.name, out))
     assert f"starts from {STAGE_2.name}, which is not in" in caught(info)
-    assert replace(MS_CRF, label="other").start == MS

@@ -99,6 +99,9 @@ def test_padding_and_scaling_keep_what_is_there(label, below, beside, long_side)
     scaled, ids = transforms.resize_long_side(Image.fromarray(image), label, long_side)
     assert scaled.size == ids.shape[::-1] and max(scaled.size) == long_side
     assert set(np.unique(ids)) <= set(np.unique(label)), "no class is made up between two others"
+    shorter = long_side * min(label.shape) / max(label.shape)
+    assert abs(min(scaled.size) - max(1, shorter)) <= 0.5
+    assert long_side != max(label.shape) or np.array_equal(ids, label)
 
 
 @given(LABELS, st.integers(0, 2**32), st.integers(1, 40), st.floats(0.01, 1))

@@ -56,23 +56,6 @@ def test_undefined_scores_are_null(tmp_path):
     assert metrics["miou"] is None and metrics["iou"] == {"a": [None, 1.0]}
 
 
-def test_a_half_written_record_is_never_seen(tmp_path, monkeypatch):
-    """While it is written: tests/test_files.py."""
-    path = written(tmp_path)
-    before = path.read_bytes()
-
-    def fails(self, argument, **_):
-        with open(self, "a") as file:
-            file.write("half a rec")
-        raise OSError(28, "No space left on device")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(type(path), "replace", fails)
-        with pytest.raises(OSError, match="No space"):
-            written(tmp_path, made(GCN, 0.9))
-    assert path.read_bytes() == before and list(path.parent.iterdir()) == [path]
-
-
 # --- the manifest --------------------------------------------------------------------------------
 
 

@@ -7,22 +7,16 @@ import time
 from dataclasses import replace
 
 import pytest
+from made import ALONE, SMOKE, silent
 
 from gcnlab.errors import UserError
 from gcnlab.experiments import scheduler
-from gcnlab.experiments.profiles import get
 from gcnlab.experiments.queue import RunQueue
 from gcnlab.experiments.scheduler import plan, run_all
 from gcnlab.experiments.store import Store
 
-SMOKE = get("smoke")
 START = SMOKE.template.start
 BASE = SMOKE.template
-ALONE = replace(SMOKE.template, head="gcn", k=3, start=None)
-
-
-def silent(_):
-    pass
 
 
 def test_what_is_complete_is_not_planned(smoke, tmp_path):

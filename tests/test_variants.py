@@ -5,9 +5,7 @@ from dataclasses import replace
 import pytest
 
 from gcnlab.analysis.tables import SPECS, all_variants, table_configs
-from gcnlab.errors import UserError
-from gcnlab.experiments.ablations import ABLATIONS, KS, LARGEST
-from gcnlab.experiments.config import CrfEvaluation, Evaluation, PreTraining, Training
+from gcnlab.experiments.config import CrfEvaluation, Evaluation, PreTraining
 from gcnlab.experiments.profiles import PROFILES, get
 from gcnlab.experiments.variants import BACKBONES, Variant
 
@@ -110,46 +108,3 @@ def test_profiles_are_found_by_name(name):
         and profile.description
     )
     assert profile.evidence == (name != "smoke")
-
-
-def test_an_unknown_profile_names_the_known_ones(caught):
-    with pytest.raises(UserError, match=", ".join(PROFILES)) as info:
-        get("tiny")
-    caught(info)
-
-
-# --- ablations -----------------------------------------------------------------------------------
-
-
-@every_profile
-def test_an_ablation_changes_one_thing_about_the_training(profile):
-    for ablation in ABLATIONS:
-        run, plain = (
-            ablation.config(profile, 1),
-            Variant(ablation.head, ablation.k).config(profile, 1),
-        )
-        changed = {
-            name
-            for name in Training.__dataclass_fields__
-            if getattr(run, name) != getattr(plain, name)
-        }
-
-        assert changed - {"label"} == (
-            {"data"} if ablation.low_data else {"start"} if ablation.start
-            else {"schedule"} if ablation.scaled else set()
-        )  # fmt: skip
-        assert bool(run.label) == bool(changed)
-        if ablation.start:
-            assert run.start == Variant(ablation.start, ablation.k).config(profile, 1)
-
-
-def test_what_is_scaled_is_scaled_by_the_growth_of_the_fan_in():
-    profile = get("synthetic")
-    plain = Variant("conv", LARGEST).config(profile, 0).schedule
-    by = {a.scaled: a.config(profile, 0).schedule for a in ABLATIONS if a.scaled}
-    assert (
-        by["rate"].lr == pytest.approx(plain.lr / 25)
-        and by["rate"].backbone_lr == plain.backbone_lr
-    )
-    assert by["decay"].weight_decay == pytest.approx(25 * plain.weight_decay)
-    assert {a.k for a in ABLATIONS if not (a.low_data or a.start or a.scaled)} == set(KS)

@@ -6,7 +6,7 @@ from dataclasses import replace
 from functools import cache, lru_cache, partial
 from pathlib import Path
 
-from gcnlab.data.decode import ClassificationDecoder, SegmentationDecoder
+from gcnlab.data.decode import decode_classification, decode_segmentation
 from gcnlab.data.readers import reading
 from gcnlab.data.spec import DataSpec
 from gcnlab.data.split import LARGE, Split
@@ -44,14 +44,13 @@ def load(spec: DataSpec, split: str, data_root: Path | None = None) -> Split:
         if split == "val" and spec.val_side is not None:
             spec = replace(spec, side=spec.val_side)
         cropped = None if spec.crop is None else partial(crop_part, side=spec.crop)
-        return Split(listed, SegmentationDecoder(spec), training=cropped)
+        return Split(listed, partial(decode_segmentation, spec), training=cropped)
+    decode = partial(decode_classification, spec)
     if spec.resize is None:
-        return Split(listed, ClassificationDecoder(spec))
+        return Split(listed, decode)
     middle = partial(centre_crop, resize=spec.resize, side=spec.side)
     part = partial(random_crop, side=spec.side, least_area=spec.crop_area)
-    return Split(
-        listed, ClassificationDecoder(spec), middle, lambda x, y, g: (part(x, generator=g), y)
-    )
+    return Split(listed, decode, middle, lambda x, y, g: (part(x, generator=g), y))
 
 
 def evaluation_batch_size(spec: DataSpec) -> int:

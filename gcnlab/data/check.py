@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from gcnlab.data.catalog import fingerprint
-from gcnlab.data.class_folders import ClassFolders
 from gcnlab.data.decode import read_pair
 from gcnlab.data.readers import Sample, read_image
 from gcnlab.data.source import Source
@@ -25,14 +24,14 @@ def check(name: str, data_root: Path | None = None) -> dict[str, Any]:
     """Read every image and label of data set ``name``.
 
     Returns:
-        ``root``; ``splits`` (images on disk and official count of each); ``complete`` (no count is
-        lower); ``unused`` (images of COCO that show no object of the classes); ``test`` (images
-        without labels, if the set has a test server); ``overlap`` (names in train and val; of
-        classification data, files with the same bytes); ``largest`` (longest image side in pixels);
-        ``fingerprint``; of synthetic data ``as_committed`` (they are those behind the committed
-        records). Of segmentation data also ``left_out`` (names of SBD that are in val and so
-        not in train) and ``labels`` (pixels per label value over train and val); of classification
-        data ``per_class`` (images of each split's smallest and largest class).
+        ``name``; ``root``; ``splits`` (images on disk and official count of each); ``complete`` (no
+        count is lower); ``unused`` (images of COCO that show no object of the classes); ``test``
+        (images without labels, if the set has a test server); ``overlap`` (names in train and val;
+        of classification data, files with the same bytes); ``largest`` (longest image side in
+        pixels); ``fingerprint``; of synthetic data ``as_committed`` (they are those behind the
+        committed records). Of segmentation data also ``left_out`` (names of SBD that are in val and
+        so not in train) and ``labels`` (pixels per label value over train and val); of
+        classification data ``per_class`` (images of each split's smallest and largest class).
 
     Raises:
         UserError: unknown name, missing folder or list, or the first file that is missing, damaged
@@ -49,9 +48,9 @@ def check(name: str, data_root: Path | None = None) -> dict[str, Any]:
     report["fingerprint"] = known
     if name in COMMITTED:
         report["as_committed"] = known == COMMITTED[name]
-    if getattr(source, "unused", None):
+    if source.unused:
         report["unused"] = source.unused(root)
-    if getattr(source, "test", None):
+    if source.test:
         report["test"] = {"images": 0, "official": source.official_test}
         with suppress(UserError):  # not needed for any table
             report["test"]["images"] = len(source.test(root))
@@ -59,7 +58,7 @@ def check(name: str, data_root: Path | None = None) -> dict[str, Any]:
         if not listed[split]:
             problem = f"the {split} split has no images (of these classes)"
             raise UserError(f"{problem}: check its lists and folders")
-    details = _classes if isinstance(source, ClassFolders) else _labels
+    details = _classes if source.is_classification else _labels
     return report | details(source, listed)
 
 
@@ -69,7 +68,7 @@ def _read_all(read: Callable, samples: Iterable) -> Iterator:
         yield from pool.map(read, samples)
 
 
-def _classes(source: ClassFolders, listed: dict[str, list]) -> dict[str, Any]:
+def _classes(source: Source, listed: dict[str, list]) -> dict[str, Any]:
     def read(sample: tuple[Path, int]) -> tuple[int, bytes, str]:
         path, _ = sample
         digest = hashlib.blake2b(path.read_bytes(), digest_size=16).digest()

@@ -16,43 +16,41 @@ from gcnlab.errors import UserError
 Decoded = tuple[Tensor, Tensor, tuple[int, int]]
 
 
-class SegmentationDecoder:
+def decode_segmentation(spec: DataSpec, sample: Sample) -> Decoded:
     """A sample → image (3, H, W), label map (H, W), both uint8, and unpadded (height, width).
 
     Raises ``UserError`` for a damaged file, or an image that does not fit the canvas.
     """
-
-    def __init__(self, spec: DataSpec):
-        self.spec, self.class_map = spec, class_map(spec.classes)
-
-    def __call__(self, sample: Sample) -> Decoded:
-        image, label = read_pair(self.spec.source, sample)
-        if self.spec.long_side is not None:
-            image, label = resize_long_side(image, label, self.spec.long_side)
-        size, (height, width) = label.shape, self.spec.canvas
-        if size[0] > height or size[1] > width:
-            problem = f"{sample.image} is {image.size[0]}×{image.size[1]}, larger than"
-            remedy = "use images that fit, or a profile that scales"
-            raise UserError(f"{problem} the {width}×{height} pixels of this profile: {remedy}")
-        pixels, label = pad(np.asarray(image), self.class_map[label], height, width)
-        return _to_tensor(pixels), torch.from_numpy(label), size
+    image, label = read_pair(spec.source, sample)
+    if spec.long_side is not None:
+        image, label = resize_long_side(image, label, spec.long_side)
+    pixels, padded = _on_canvas(spec, sample.image, image, class_map(spec.classes)[label])
+    return _to_tensor(pixels), torch.from_numpy(padded), label.shape
 
 
-class ClassificationDecoder:
+def decode_classification(spec: DataSpec, sample: tuple[Path, int]) -> Decoded:
     """(file, class) → image (3, H, W) uint8, class id, and the unpadded (height, width).
 
-    Without ``resize`` the image is padded to the canvas, else it keeps its size.
+    Without ``resize`` the image is padded to the canvas, else it keeps its size. Raises
+    ``UserError`` as :func:`decode_segmentation`.
     """
+    path, class_id = sample
+    image = read_image(path)
+    pixels, size = np.asarray(image), image.size[::-1]
+    if spec.resize is None:
+        pixels, _ = _on_canvas(spec, path, image, np.zeros(size, np.uint8))
+    return _to_tensor(pixels), torch.tensor(class_id), size
 
-    def __init__(self, spec: DataSpec):
-        self.spec = spec
 
-    def __call__(self, sample: tuple[Path, int]) -> Decoded:
-        pixels = np.asarray(read_image(sample[0]))
-        size = pixels.shape[:2]
-        if self.spec.resize is None:
-            pixels, _ = pad(pixels, np.zeros(size, np.uint8), *self.spec.canvas)
-        return _to_tensor(pixels), torch.tensor(sample[1]), size
+def _on_canvas(
+    spec: DataSpec, path: Path, image: Image.Image, label: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    height, width = spec.canvas
+    if image.height > height or image.width > width:
+        problem = f"{path} is {image.width}×{image.height}, larger than the {width}×{height} pixels"
+        remedy = "use images that fit, or a profile that scales"
+        raise UserError(f"{problem} of this profile: {remedy}")
+    return pad(np.asarray(image), label, height, width)
 
 
 def _to_tensor(pixels: np.ndarray) -> Tensor:

@@ -44,21 +44,17 @@ def existing(folder: Path, remedy: str) -> Path:
     return folder
 
 
-def read_image(path: Path) -> Image.Image:
-    """An RGB image; ``UserError`` if the file is missing, truncated, no image, or several."""
+def read_image(path: Path, upright: bool = False) -> Image.Image:
+    """An RGB image; ``UserError`` if the file is missing, truncated, no image, or several.
+
+    ``upright``: turned as its camera says, which images of data sets never are.
+    """
     with reading(path, "an image"), Image.open(path) as image:
         if image.mode[0] in "IF":  # which Pillow would turn white
             raise UserError(f"{path} has more than 8 bits a channel: save it with 8")
         if getattr(image, "is_animated", False) and image.format != "MPO":  # as some cameras write
             raise UserError(f"{path} has {image.n_frames} pictures: save one of them")
-        return image.convert("RGB")
-
-
-def read_upright(path: Path) -> Image.Image:
-    """The user's own photograph, turned as its camera says; images of data sets never are."""
-    read_image(path)  # which says what is wrong with it
-    with Image.open(path) as image:
-        return ImageOps.exif_transpose(image).convert("RGB")
+        return (ImageOps.exif_transpose(image) if upright else image).convert("RGB")
 
 
 def read_label(path: Path, num_classes: int, ids: Mapping[int, int] | None = None) -> np.ndarray:

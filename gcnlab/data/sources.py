@@ -3,7 +3,7 @@
 from functools import partial
 
 from gcnlab.data import camvid, cityscapes, coco, voc
-from gcnlab.data.class_folders import ClassFolders
+from gcnlab.data.class_folders import class_folders
 from gcnlab.data.source import Source
 from gcnlab.data.synthetic.sources import SYNTHETIC
 
@@ -18,13 +18,13 @@ _cityscapes = partial(
 )  # fmt: skip
 
 
-def _class_folders(name: str, classes: int, train: int, val: int) -> ClassFolders:
-    return ClassFolders(name, tuple(map(str, range(classes))), {"train": train, "val": val})
+def _class_folders(name: str, classes: int, train: int, val: int) -> Source:
+    return class_folders(name, tuple(map(str, range(classes))), {"train": train, "val": val})
 
 
 # The counts of VOC are those of section 4 of the paper, of SBD those of its release; train is VOC
 # train ∪ SBD − val. That of COCO is what the paper's total of 109,892 leaves for it.
-SOURCES: dict[str, Source | ClassFolders] = {
+SOURCES: dict[str, Source] = {
     "voc": _voc(
         voc.SPLITS, holds=_BOTH, **_TEST,
         official_counts={"VOC train": 1464, "SBD": 11355, "train": 10582, "val": 1449},

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from gcnlab.data.class_folders import ClassFolders
 from gcnlab.data.source import Source
 from gcnlab.data.sources import SOURCES
 from gcnlab.errors import UserError
@@ -38,8 +37,8 @@ class DataSpec:
         if (self.resize is None) != (self.crop_area is None):
             raise UserError("resize and crop_area belong together: set both or none")
         if self.crop is not None and self.crop > min(self.canvas):
-            canvas = f"{self.canvas[1]}×{self.canvas[0]} pixels: use a smaller crop"
-            raise UserError(f"crop {self.crop} does not fit into {canvas}")
+            problem = f"crop {self.crop} does not fit into {self.canvas[1]}×{self.canvas[0]} pixels"
+            raise UserError(f"{problem}: use a smaller crop")
         if self.holdout and self.is_classification:
             raise UserError(f"holdout is for segmentation, not for {self.name!r}: leave it out")
 
@@ -50,10 +49,10 @@ class DataSpec:
 
     @property
     def is_classification(self) -> bool:
-        return isinstance(self.source, ClassFolders)
+        return self.source.is_classification
 
     @property
-    def source(self) -> Source | ClassFolders:
+    def source(self) -> Source:
         return SOURCES[self.name]
 
     @property

@@ -17,8 +17,6 @@ def resize_long_side(image: Image.Image, label: np.ndarray, long_side: int) -> t
     """Scale image (bilinear, antialiased) and label (nearest) to a longer side of ``long_side``."""
     scale = long_side / max(image.size)
     size = tuple(max(1, round(s * scale)) for s in image.size)
-    if size == image.size:
-        return image, label
     label = np.asarray(Image.fromarray(label).resize(size, Image.Resampling.NEAREST))
     return image.resize(size, Image.Resampling.BILINEAR), label
 

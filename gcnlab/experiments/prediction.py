@@ -14,7 +14,7 @@ from PIL import Image
 from gcnlab import files
 from gcnlab.data import DataSpec
 from gcnlab.data.palette import COLORS, PALETTE
-from gcnlab.data.readers import read_image, read_upright, reading
+from gcnlab.data.readers import read_image, reading
 from gcnlab.data.transforms import pad
 from gcnlab.errors import UserError
 from gcnlab.evaluation.crf import Pairwise, dense_crf
@@ -180,7 +180,7 @@ def check_pictures(pictures: list[Path]) -> None:
         if pixels > MOST_PIXELS:
             problem = f"{path} has {pixels / 1e6:.0f} megapixels"
             raise UserError(f"{problem}: scale it down to at most {MOST_PIXELS / 1e6:.0f}")
-        read_image(path)
+        read_image(path, upright=True)
 
 
 def predict(pictures: list[Path], predictor: Predictor, out: Path) -> Iterator[str]:
@@ -190,7 +190,7 @@ def predict(pictures: list[Path], predictor: Predictor, out: Path) -> Iterator[s
     """
     class_names = predictor.run.data.source.classes
     for path in pictures:
-        image = read_upright(path)
+        image = read_image(path, upright=True)
         classes = predictor(image)
         write_class_ids(classes, out / f"{path.stem}.png")
         shaded = Image.fromarray((classes > 0) | (class_names[0] != "background"))

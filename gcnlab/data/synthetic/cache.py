@@ -81,14 +81,12 @@ def check_drawn() -> None:
             raise UserError(f"the drawn data in {folder} were altered: {remedy}")
 
 
-def draw_all(draw: Callable[[Any], Any], items: Sequence, processes: int | None = None) -> list:
-    """``draw(item)`` of all ``items``, in order, on ``processes`` cores (default: all available).
+def draw_all(draw: Callable[[Any], Any], items: Sequence) -> list:
+    """``draw(item)`` of all ``items``, in order; of many on all cores.
 
-    Each image has its own seed, so the number of processes changes nothing. Of few items the
-    default is to use none beside this one.
+    Each image has its own seed, so the number of processes changes nothing.
     """
-    if processes is None:
-        processes = cores() if len(items) >= WORTH_A_POOL else 1
+    processes = cores() if len(items) >= WORTH_A_POOL else 1
     if processes == 1 or current_process().daemon:  # which may have no children
         return list(map(draw, items))
     # Forked processes need not import everything again, and work in scripts without a main guard.

@@ -153,7 +153,7 @@ def _draw_file(folder: Path, task: tuple[int, int]) -> None:
         Image.fromarray(label).save(folder / quality / inner / f"{name}_{quality}_labelIds.png")
 
 
-def write(folder: Path, sizes: Sizes, processes: int | None = None) -> None:
+def write(folder: Path, sizes: Sizes) -> None:
     """Write ``cityscapes`` below ``folder``."""
     folder = folder / "cityscapes"
     tasks = []
@@ -161,9 +161,9 @@ def write(folder: Path, sizes: Sizes, processes: int | None = None) -> None:
         for kind in filter(None, ("leftImg8bit", quality)):
             (folder / kind / split / city).mkdir(parents=True)
         tasks += [(stream, index) for index in range(count)]
-    draw_all(partial(_draw_file, folder), tasks, processes)
+    draw_all(partial(_draw_file, folder), tasks)
 
 
-def root(sizes: Sizes = FULL) -> Path:
+def root(sizes: Sizes) -> Path:
     """The folder of the drawn data, written on first use (``FULL``: 10 s of one core)."""
     return generated(f"streets-v{VERSION}", sizes, write)

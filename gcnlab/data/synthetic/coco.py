@@ -73,11 +73,11 @@ def _draw_coco(folder: Path, index: int) -> list[dict[str, Any]]:
     return annotations
 
 
-def _write_coco(folder: Path, count: int, processes: int | None) -> None:
+def _write_coco(folder: Path, count: int) -> None:
     images = folder / "train2017"
     for part in (images, folder / "annotations"):
         part.mkdir(parents=True)
-    drawn = chain.from_iterable(draw_all(partial(_draw_coco, images), range(count), processes))
+    drawn = chain.from_iterable(draw_all(partial(_draw_coco, images), range(count)))
     size = {"width": SIDE, "height": SIDE}
     content = {
         "images": [{"id": i, "file_name": f"{i:012d}.jpg", **size} for i in range(count)],
@@ -87,9 +87,9 @@ def _write_coco(folder: Path, count: int, processes: int | None) -> None:
     (folder / "annotations" / "instances_train2017.json").write_text(json.dumps(content))
 
 
-def write(folder: Path, sizes: Sizes, processes: int | None = None) -> None:
+def write(folder: Path, sizes: Sizes) -> None:
     """Write ``coco`` and the images of ``VOCdevkit``'s test list below ``folder``."""
-    _write_coco(folder / "coco", sizes.coco, processes)
+    _write_coco(folder / "coco", sizes.coco)
     voc = folder / "VOCdevkit" / "VOC2012"
     for part in ("JPEGImages", "ImageSets/Segmentation"):
         (voc / part).mkdir(parents=True)
@@ -100,6 +100,6 @@ def write(folder: Path, sizes: Sizes, processes: int | None = None) -> None:
     write_list(voc / "ImageSets" / "Segmentation" / "test.txt", names)
 
 
-def root(sizes: Sizes = FULL) -> Path:
+def root(sizes: Sizes) -> Path:
     """The folder of the drawn data, written on first use (``FULL``: 15 s of one core)."""
     return generated(f"coco-v{VERSION}", sizes, write)

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from gcnlab.data import cityscapes, voc
-from gcnlab.data.class_folders import ClassFolders
+from gcnlab.data.source import Source
 from gcnlab.data.spec import DataSpec
 from gcnlab.data.synthetic.drawing import write_list
 from gcnlab.data.synthetic.voc import save_mat
@@ -81,9 +81,9 @@ def _write_cityscapes(folder: Path) -> None:
         _save(label, folder / "cityscapes" / kind / f"{name}{kind}_labelIds.png")
 
 
-def _write_classes(folder: Path, source: ClassFolders) -> None:
+def _write_classes(folder: Path, source: Source) -> None:
     """One image of each class and split."""
-    first = folder / source.folder / "first.JPEG"
+    first = folder / source.holds / "first.JPEG"
     _save(_picture(500, 375), first)
     for split, number in product(source.splits, range(len(source.classes))):
         part = first.parent / split / f"n{number:08d}"

@@ -4,7 +4,7 @@ from functools import partial
 from pathlib import Path
 
 from gcnlab.data import cityscapes, coco, voc
-from gcnlab.data.class_folders import ClassFolders
+from gcnlab.data.class_folders import class_folders
 from gcnlab.data.source import Source
 from gcnlab.data.synthetic import cityscapes as streets
 from gcnlab.data.synthetic import coco as synthetic_coco
@@ -14,7 +14,7 @@ from gcnlab.data.synthetic.drawing import CLASSES
 
 def _voc_like(
     name: str, sizes: shapes.Sizes, coco_sizes: synthetic_coco.Sizes
-) -> dict[str, Source | ClassFolders]:
+) -> dict[str, Source]:
     def coco_root(_: Path) -> Path:
         return synthetic_coco.root(coco_sizes)
 
@@ -36,7 +36,7 @@ def _voc_like(
             official_counts=stage_1,
             unused=lambda root: coco.unused(coco_root(root), CLASSES),
         ),
-        f"imagenet:{name}": ClassFolders("imagenet", CLASSES[1:], singles, root),
+        f"imagenet:{name}": class_folders("imagenet", CLASSES[1:], singles, root),
     }
 
 
@@ -53,7 +53,7 @@ def _street_like(name: str, sizes: streets.Sizes) -> dict[str, Source]:
     }
 
 
-SYNTHETIC: dict[str, Source | ClassFolders] = {
+SYNTHETIC: dict[str, Source] = {
     **_voc_like("shapes", shapes.FULL, synthetic_coco.FULL),
     **_street_like("streets", streets.FULL),
     **_voc_like("shapes-tiny", shapes.TINY, synthetic_coco.TINY),

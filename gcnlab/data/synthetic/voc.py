@@ -4,11 +4,9 @@ Everything is drawn from one seed per image: the same ``Sizes`` always give the 
 with the same JPEG library, the same bytes.
 """
 
-import csv
 import io
 from collections.abc import Callable
 from functools import partial
-from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,7 +16,7 @@ from PIL import Image
 
 from gcnlab.data.palette import PALETTE
 from gcnlab.data.synthetic.cache import draw_all, generated
-from gcnlab.data.synthetic.drawing import CLASSES, draw, save_jpeg, write_list
+from gcnlab.data.synthetic.drawing import draw, save_jpeg, write_list
 from gcnlab.data.transforms import VOID
 from gcnlab.data.voc import SBD_FOLDER, VOC_FOLDER
 
@@ -58,8 +56,8 @@ def _name(split: str, index: int) -> str:
     return f"{YEARS[split]}_{index:06d}"
 
 
-def _segmentation(folder: Path, task: tuple[str, int]) -> list[tuple]:
-    """Draw and write one image of ``(split, index)``; the rows of its objects."""
+def _segmentation(folder: Path, task: tuple[str, int]) -> None:
+    """Draw and write one image of ``(split, index)``."""
     split, index = task
     voc, sbd = folder / VOC_FOLDER, folder / SBD_FOLDER
     name = _name(split, index)
@@ -73,7 +71,6 @@ def _segmentation(folder: Path, task: tuple[str, int]) -> list[tuple]:
             label = Image.fromarray(np.where(scene.band, VOID, ids).astype(np.uint8))
             label.putpalette(PALETTE)
             label.save(voc / f"Segmentation{kind}" / f"{name}.png")
-    return [(name, i, CLASSES[c], f"{d:.2f}") for i, (c, d) in enumerate(scene.objects, 1)]
 
 
 def _classification(folder: Path, task: tuple[str, int]) -> None:
@@ -99,29 +96,22 @@ def _write_lists(folder: Path, sizes: Sizes) -> None:
     write_list(sbd / "val.txt", names["sbd"][cut:] + names["val"][:1])
 
 
-def write(folder: Path, sizes: Sizes, processes: int | None = None) -> None:
-    """Write VOCdevkit, benchmark_RELEASE, imagenet and ``objects.csv`` below ``folder``.
-
-    ``objects.csv`` has one row per object: image, instance id (as in SegmentationObject), class,
-    diameter in pixels. ``processes`` as of :func:`draw_all`.
-    """
+def write(folder: Path, sizes: Sizes) -> None:
+    """Write VOCdevkit, benchmark_RELEASE and imagenet below ``folder``."""
     voc, sbd = folder / VOC_FOLDER, folder / SBD_FOLDER
     inner = ("JPEGImages", "SegmentationClass", "SegmentationObject", "ImageSets/Segmentation")
     for part in (*(voc / name for name in inner), sbd / "img", sbd / "cls"):
         part.mkdir(parents=True)
 
-    def each(draw_one: Callable, **counts: int) -> list:
+    def each(draw_one: Callable, **counts: int) -> None:
         tasks = [(split, i) for split, count in counts.items() for i in range(count)]
-        return draw_all(partial(draw_one, folder), tasks, processes)
+        draw_all(partial(draw_one, folder), tasks)
 
-    drawn = each(_segmentation, train=sizes.train, val=sizes.val, sbd=sizes.extra)
+    each(_segmentation, train=sizes.train, val=sizes.val, sbd=sizes.extra)
     _write_lists(folder, sizes)
     each(_classification, train=sizes.single_train, val=sizes.single_val)
-    with open(folder / "objects.csv", "w", newline="") as file:
-        table = [("image", "instance", "class", "diameter"), *chain.from_iterable(drawn)]
-        csv.writer(file, lineterminator="\n").writerows(table)
 
 
-def root(sizes: Sizes = FULL) -> Path:
+def root(sizes: Sizes) -> Path:
     """The folder of the drawn data, written on first use (``FULL``: half a minute of one core)."""
     return generated(f"shapes-v{VERSION}", sizes, write)
