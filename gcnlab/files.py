@@ -20,7 +20,8 @@ def write(content: str | bytes | memoryview, path: Path) -> None:
     Of processes that write the same file, one waits for the other. ``OSError`` names ``path``; on a
     full disk it says how much it needs.
     """
-    content, written = content.encode() if isinstance(content, str) else content, 0
+    content = content.encode() if isinstance(content, str) else content
+    written = 0
     path.parent.mkdir(parents=True, exist_ok=True)
     work = path.with_name(f"{path.name}.part")
     # A view that an error keeps alive crashes the garbage collector of Python 3.12.1 (gh-77894).
@@ -72,8 +73,7 @@ def whole_folder(folder: Path) -> Iterator[Path]:
 def lock(path: Path) -> Iterator[None]:
     """Hold the lock file ``path``: a second process that wants it waits."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)  # released when the file is closed; the empty file stays
+    with _alone(path):  # the empty file stays
         yield
 
 

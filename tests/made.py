@@ -5,6 +5,7 @@ from hashlib import blake2b
 
 import numpy as np
 
+from gcnlab.experiments import records
 from gcnlab.experiments.config import CrfEvaluation, Evaluation, PreTraining, Run, to_json
 from gcnlab.experiments.profiles import get
 from gcnlab.experiments.records import FORMAT
@@ -132,7 +133,7 @@ def study(scores, seeds=range(6), profile=SYNTHETIC, own=0.3, shared=2.0):
     ``scores``: variant → mIoU or (mIoU, boundary, internal accuracy), in percent. A seed moves all
     variants together by up to ``shared`` points, and each by up to ``own`` points of its own.
     """
-    records = []
+    made_up = []
     for number, (variant, values) in enumerate(scores.items()):
         values = values if isinstance(values, tuple) else (values, 70, 90)
         for seed in seeds:
@@ -140,5 +141,12 @@ def study(scores, seeds=range(6), profile=SYNTHETIC, own=0.3, shared=2.0):
             shifts = [own * ((seed * 5 + 2 * number + i) % 7 - 3) / 3 for i in range(3)]
             shifts[0] += luck
             shifted = [(value + shift) / 100 for value, shift in zip(values, shifts, strict=True)]
-            records.append(made(variant.config(profile, seed), *shifted))
-    return records
+            made_up.append(made(variant.config(profile, seed), *shifted))
+    return made_up
+
+
+def save(record, out, profile="synthetic"):
+    """Write a made-up record where a study below ``out`` has it; returns its path."""
+    path = out / profile / "runs" / f"{record['name']}-{record['key']}.json"
+    records.write(record, path)
+    return path

@@ -15,9 +15,7 @@ from gcnlab.errors import UserError
 from gcnlab.evaluation import count_multiply_adds, count_parameters, theoretical_field
 from gcnlab.evaluation.complexity import component_costs
 from gcnlab.models import BACKBONES, build_backbone, build_classifier, build_segmenter, resnet50_gcn
-from gcnlab.models.blocks import GCNBlock, GCNStage
-from gcnlab.models.resnet import ResNet
-from gcnlab.models.small_resnet import SmallResNet
+from gcnlab.models.blocks import GCNBlock
 from gcnlab.models.weights import load_matching
 
 
@@ -175,14 +173,8 @@ def test_a_block_costs_what_the_closed_form_says():
     (lambda: GCNBlock(4, 4, 4, 2), "k = 4.*odd"),
     (lambda: GCNBlock(4, 4, -1, 2), "k = -1"),
     (lambda: GCNBlock(4, 4, 3, 0), "width = 0"),
-    (lambda: ResNet(50, gcn={6: GCNStage(3, 8)}), "stage 6"),
-    (lambda: SmallResNet(gcn={1: GCNStage(3, 8)}), "stage 1"),
-    (lambda: SmallResNet(block="wide"), "unknown block 'wide'.*bottleneck"),
-    (lambda: SmallResNet(depths=(1, 1, 1)), "depths"),
-    (lambda: SmallResNet(depths=(1, 1, 0, 1)), "at least 1"),
-    (lambda: ResNet(18, caffe=True), "depth 50"),
 ])  # fmt: skip
-def test_impossible_networks_are_refused(make, named):
+def test_impossible_blocks_are_refused(make, named):
     with pytest.raises(ValueError, match=named):
         make()
 

@@ -83,9 +83,9 @@ FIT = pd.DataFrame(
 )  # fmt: skip
 OTHERS = {
     "agreement": lambda: agreement(
-        {"synthetic data (synthetic)": {"GCN 15 − 1×1": effect(),
+        {"synthetic data": {"GCN 15 − 1×1": effect(),
                                         "GCN 9 − stack 9": effect("", 3.9, 50.0, 2.0)},
-         "photographs (photos)": {"GCN 15 − 1×1": effect(mean=-1.0, half=3.0, n=3),
+         "photographs": {"GCN 15 − 1×1": effect(mean=-1.0, half=3.0, n=3),
                                   "BR": effect("", 0.2, -2.0, 1.0)}}
     ),
     "learning, mIoU": lambda: learning.learning_curves(CURVES, "quick"),
@@ -167,15 +167,14 @@ def test_titles_are_findings_from_the_numbers(name, coverage, told):
 
 
 def test_differences_pair_seeds_and_need_three_for_an_interval():
-    row = pd.Series({"published": 70.0, "study_scores": {0: 50.0, 1: 52.0, 3: 54.0, 4: 9.0}})
-    other = pd.Series({"published": 69.0, "study_scores": {3: 50.0, 1: 49.0, 0: 48.0}})
-    frame = pd.DataFrame({"study_mean": [50.0], "study_n": [3]})
-    gains = differences(frame, [("a − b", "", 1, row, other)]).set_index("source")
+    row = {"published": 70.0, "study_scores": {0: 50.0, 1: 52.0, 3: 54.0, 4: 9.0}}
+    other = {"published": 69.0, "study_scores": {3: 50.0, 1: 49.0, 0: 48.0}}
+    gains = differences([("a − b", "", 1, row, other)], ["study"]).set_index("source")
     assert gains.loc["published", "mean"] == 1
     assert list(gains.loc["study", "values"]) == [2, 3, 4] and gains.loc["study", "n"] == 3
     assert gains.loc["study", "low"] < 2 < 4 < gains.loc["study", "high"]  # t with 2 degrees
     del other["study_scores"][0]
-    assert np.isnan(differences(frame, [("", "", 1, row, other)])["low"]).all()
+    assert np.isnan(differences([("", "", 1, row, other)], ["study"])["low"]).all()
 
 
 def test_diverged_runs_are_named():

@@ -122,13 +122,12 @@ def test_ctrl_c_during_an_import_is_one_line(early, monkeypatch, capsys):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    package = sys.modules["gcnlab.cli"]
     if early:  # the command line itself; else what a command needs
         package = ModuleType("gcnlab.cli")
         package.__getattr__ = interrupted
         monkeypatch.setitem(sys.modules, "gcnlab.cli", package)
     else:
-        monkeypatch.setattr(package, "import_module", interrupted)
+        monkeypatch.setattr("gcnlab.cli.ending.import_module", interrupted)
     monkeypatch.setattr(sys, "argv", ["gcnlab", "status"])
     with pytest.raises(SystemExit) as end:
         runpy.run_module("gcnlab", run_name="__main__")

@@ -124,7 +124,7 @@ def test_the_state_of_a_run_is_seen_from_its_folder(tmp_path, monkeypatch):
         notes.update(Store(tmp_path).notes(RUN.profile), running=Store(tmp_path).is_running(RUN))
         raise RuntimeError("the disk has gone")
 
-    monkeypatch.setattr("gcnlab.experiments.execute._perform", look)
+    monkeypatch.setattr("gcnlab.experiments.execute._train", look)
     assert not store.is_running(RUN), "nothing is there yet"
     with pytest.raises(RuntimeError):
         execute(RUN, store)

@@ -11,7 +11,7 @@ import pytest
 from gcnlab.analysis import repeats
 from gcnlab.analysis.selection import per_image_counts, run_of
 from gcnlab.data.synthetic import voc
-from gcnlab.data.synthetic.drawing import draw
+from gcnlab.data.synthetic.drawing import CLASSES, draw
 from gcnlab.data.transforms import VOID
 from gcnlab.evaluation import ConfusionMatrix
 from gcnlab.evaluation.metrics import boundary_distance
@@ -85,7 +85,7 @@ def drawn_truth(count):
     for i in range(count):
         scene = draw(np.random.default_rng([voc.VERSION, voc.STREAMS["val"], i]))
         label = np.where(scene.band, VOID, scene.classes)
-        pixels.append(np.bincount(label.ravel(), minlength=256)[: len(voc.CLASSES)])
+        pixels.append(np.bincount(label.ravel(), minlength=256)[: len(CLASSES)])
         distances.append(boundary_distance(label)[label != VOID])
     return np.array(pixels), np.sort(np.concatenate(distances))
 

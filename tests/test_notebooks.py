@@ -84,7 +84,6 @@ def test_the_first_code_cell_declares_the_parameters_and_their_defaults(path):
     declared = {}
     exec("".join(tagged[0]["source"]), declared)
     assert {name: value for name, value in declared.items() if name in DEFAULTS} == DEFAULTS
-    notebooks.check_parameters(path, DEFAULTS)
 
 
 @each_notebook

@@ -8,12 +8,11 @@ from types import SimpleNamespace
 
 import pandas as pd
 import pytest
-from made import made
+from made import made, save
 
 from gcnlab import paper
 from gcnlab.analysis import claims, curves, tables
 from gcnlab.experiments import profiles, resources
-from gcnlab.experiments.records import path_of, write
 from gcnlab.report import exports, html_tables, page, verdicts
 from gcnlab.report.session import Session
 
@@ -96,9 +95,9 @@ def written(tmp_path_factory):
     out = tmp_path_factory.mktemp("report")
     session = MadeSession(out)
     for record in session.records:
-        write(record, path_of(out, "quick", "runs", record["name"], record["key"]))
+        save(record, out, "quick")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(verdicts, "studies", list)
+        patch.setattr(verdicts, "studies", lambda: ([], []))
         path = page.write(session)
         first = contents(path.parent)
         page.write(session)
@@ -180,7 +179,7 @@ def test_figures_and_tables_are_files_too(written):
 
 
 def test_a_study_without_records_says_so(tmp_path, monkeypatch):
-    monkeypatch.setattr(verdicts, "studies", list)
+    monkeypatch.setattr(verdicts, "studies", lambda: ([], []))
     session = MadeSession(tmp_path, seeds=0)
     text = Html(page.write(session).read_text(encoding="utf-8")).text
     assert "No comparison was run yet." in text and "The main comparison was not run yet." in text

@@ -1,6 +1,7 @@
 """A finished run on pictures of one's own."""
 
 import shutil
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -88,6 +89,16 @@ def test_more_than_256_classes_keep_their_ids(pictures, tmp_path):
     assert prediction._class_ids(spec)[300] == 300
     few = SimpleNamespace(classes=(7, 255), class_names="ab")
     assert prediction._class_ids(few).dtype == np.uint8
+
+
+def test_a_picture_is_looked_at_as_validation_images_are(smoke):
+    """Stage-1 of profile paper trains at 640 pixels and is scored at 512."""
+    run, sizes = smoke.runs[2], []
+    predictor = Predictor(smoke.store.record_path(run))
+    predictor.run = replace(run, data=replace(run.data, side=96, val_side=64))
+    predictor.model.register_forward_pre_hook(lambda _, given: sizes.append(given[0].shape[-2:]))
+    assert predictor(Image.new("RGB", (200, 100))).shape == (100, 200)
+    assert sizes == [(64, 64)]
 
 
 def test_a_run_on_pictures_of_all_kinds(pictures, smoke, tmp_path, call):

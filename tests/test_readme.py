@@ -80,9 +80,9 @@ def test_markdown_escapes_bars_and_repeats_every_level():
 def test_the_answer_is_three_sentences_with_n_interval_and_profile():
     asked, came_out, missing = verdicts.answer(SETTINGS)
     assert "k×1 and 1×k" in asked
-    assert "+7.0 [+5.8, +8.2] (n = 6) on synthetic data (synthetic)" in came_out
+    assert "+7.0 [+5.8, +8.2] (n = 6) on synthetic data" in came_out
     assert "1 need no runs (1 contradicted); of the others, on syn" in missing
-    assert "(synthetic) 1 supported; on photo" in missing and "paper's own scale" in missing
+    assert "data 1 supported; on photo" in missing and "paper's own scale" in missing
     smoke = [verdicts.Setting(profiles.get("smoke"), SETTINGS[0].verdicts)]
     assert "never evidence" in verdicts.answer(smoke)[2]
 
@@ -105,32 +105,40 @@ def test_effect_text(effect, words):
     assert verdicts.effect_text(effect) == words
 
 
-def test_of_every_kind_of_data_the_study_that_decides_most_is_shown(monkeypatch):
+def test_of_every_kind_of_data_the_longest_study_that_judges_the_headline_is_shown(monkeypatch):
     by_name = {one.profile.name: one for one in SETTINGS}
     by_name["quick"] = verdicts.Setting(profiles.get("quick"), SETTINGS[0].verdicts)
     stub = lambda name, out: SimpleNamespace(name=name, study_records=name in by_name)  # noqa: E731
     monkeypatch.setattr("gcnlab.report.session.Session", stub)
     monkeypatch.setattr(verdicts, "setting", lambda session: by_name[session.name])
-    shown = [one.profile.name for one in verdicts.studies()]
-    assert shown == ["synthetic", "photos"], "of equals the longest"
-    by_name["synthetic"] = verdicts.Setting(SYNTHETIC, [verdict(1, NOT_RUN)])
-    assert [one.profile.name for one in verdicts.studies()] == ["quick", "photos"]
-    assert [one.profile.name for one in verdicts.sensitivities()] == ["synthetic"]
+    names = lambda: [[one.profile.name for one in part] for part in verdicts.studies()]  # noqa: E731
+    assert names() == [["synthetic", "photos"], ["quick"]], "the longest"
+    wide = profiles.get("synthetic-wide")
+    by_name["synthetic-wide"] = verdicts.Setting(wide, [*SETTINGS[0].verdicts, verdict(8)])
+    assert names()[0][0] == "synthetic-wide", "of equals the one that judges most"
+    del by_name["synthetic-wide"]
+    others = [verdict(claim) for claim in range(3, 9)]
+    by_name["synthetic"] = verdicts.Setting(SYNTHETIC, [verdict(2, NOT_RUN), *others])
+    assert names() == [["quick", "photos"], ["synthetic"]]
 
 
 def test_another_setting_of_the_same_data_stands_beside_the_study(monkeypatch):
     base, gcn = Variant("conv1x1"), Variant("gcn", 15)
     wide = profiles.get("synthetic-wide")
     records = study({base: (80, 60, 85), gcn: (83, 61, 86)}, range(3), wide)
-    monkeypatch.setattr(verdicts, "studies", two_studies)
-    monkeypatch.setattr(verdicts, "sensitivities", lambda: [])
+    monkeypatch.setattr(verdicts, "studies", lambda: (two_studies(), []))
     assert readme.values()["sensitivity"] == "Not run."
     other = verdicts.Setting(wide, claims.judge(wide, records))
-    monkeypatch.setattr(verdicts, "sensitivities", lambda: [other])
+    monkeypatch.setattr(verdicts, "studies", lambda: (two_studies(), [other]))
     said, _, head, _, *rows = readme.values()["sensitivity"].splitlines()
-    assert "sees most objects whole, 3,000 steps" in said and "photographs" not in said + head
-    assert head.endswith("| synthetic data (synthetic) | synthetic data (synthetic-wide) |")
+    assert "(`synthetic-wide`): the same drawn scenes" in said and "photographs" not in said + head
+    assert head.endswith("| synthetic data | synthetic data (wide field) |")
     assert len(rows) == 2 and "+3.0 [" in rows[0] and "synthetic-wide/tables" in rows[0]
+    told = re.findall(r"on synthetic data \(wide field\): (.*?) \+", readme.values()["findings"])
+    assert told == [
+        "GCN 15 − 1×1",
+        "share of the error removed, internal accuracy − boundary accuracy",
+    ]
 
 
 LOST = Effect("GCN 15 − 1×1", 5.5, -7.0, -8.0, -6.0, 6)
@@ -165,15 +173,15 @@ def two_studies():
 
 def test_a_second_study_gets_its_column_its_lines_and_its_panel(monkeypatch):
     settings = two_studies()
-    monkeypatch.setattr(verdicts, "studies", lambda: settings)
+    monkeypatch.setattr(verdicts, "studies", lambda: (settings, []))
     values = readme.values()
     head, _, first, *_ = values["decisive"].splitlines()
-    assert head.endswith("| paper | synthetic data (synthetic) | photographs (photos) |")
+    assert head.endswith("| paper | synthetic data | photographs |")
     assert re.search(
         r"\| \+5\.5 points \| ✓ supported .*\(n = 6\).* \| ✗ contradicted .*\(n = 3\)", first
     )
     assert len(values["decisive"].splitlines()) == 2 + len(verdicts.DECISIVE)
-    assert "on synthetic data (synthetic) and −" in values["answer"]
+    assert "on synthetic data and −" in values["answer"]
     assert "results/synthetic/figures/agreement.svg" in values["hero"]
     heading = "## Supported on synthetic data, contradicted on photographs: The global"
     assert heading in values["findings"], "claim 1 was not run, claim 2 was"
@@ -185,7 +193,7 @@ def test_a_second_study_gets_its_column_its_lines_and_its_panel(monkeypatch):
     chart = agreement({one.title: one.effects for one in settings})
     assert {"published (one run", "photographs"} <= {
         text for ax in chart.figure.axes for text in ax.get_title(loc="left").splitlines()[:1]
-        for text in (text, text.split(" (")[0])}  # fmt: skip
+        for text in (text, text.split(",")[0])}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", readme.GENERATED)

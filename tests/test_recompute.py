@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import recompute
-from made import PHOTOS, SYNTHETIC, made
+from made import PHOTOS, SYNTHETIC, made, save
 
 from gcnlab.analysis import claims
 from gcnlab.analysis.selection import current
@@ -87,8 +87,7 @@ def test_made_up_studies_are_read_alike(tmp_path):
         profile, out = PHOTOS if number == 4 else SYNTHETIC, tmp_path / str(number)
         own, folder = invented(profile, number), out / profile.name
         for record in own:
-            path = records.path_of(out, profile.name, "runs", record["name"], record["key"])
-            records.write(record, path)
+            save(record, out, profile.name)
         read = records.read_all(out, profile.name)
         assert len(read) == len(own)
         compare_cells(profile, read, recompute.Study(folder))
@@ -101,14 +100,10 @@ def test_made_up_studies_are_read_alike(tmp_path):
 def test_a_changed_count_is_seen(tmp_path):
     own = invented(SYNTHETIC, 0)
     for record in own:
-        records.write(
-            record, records.path_of(tmp_path, "synthetic", "runs", record["name"], record["key"])
-        )
+        save(record, tmp_path)
     chosen = next(r for r in own if r["name"] == "gcn-k15-s0")
     chosen["counts"]["confusion"][0] = "1 " + chosen["counts"]["confusion"][0].split(" ", 1)[1]
-    records.write(
-        chosen, records.path_of(tmp_path, "synthetic", "runs", chosen["name"], chosen["key"])
-    )
+    save(chosen, tmp_path)
     with pytest.raises(AssertionError):
         compare_cells(
             SYNTHETIC,

@@ -5,7 +5,7 @@ import shutil
 from copy import deepcopy
 
 import pytest
-from made import SYNTHETIC, made
+from made import SYNTHETIC, made, save
 
 from gcnlab.analysis.rules import rules_digest
 from gcnlab.errors import UserError
@@ -17,10 +17,7 @@ GCN = Variant("gcn", 15).config(SYNTHETIC, 0)
 
 
 def written(out, record=None):
-    record = record or made(GCN)
-    path = records.path_of(out, "synthetic", "runs", record["name"], record["key"])
-    records.write(record, path)
-    return path
+    return save(record or made(GCN), out)
 
 
 def test_what_is_written_is_read(tmp_path):

@@ -34,13 +34,6 @@ def test_the_tables_of_a_notebook_are_read_from_its_code(tmp_path):
     assert notebooks.trained_tables(path) == ["3", "4", "7"]
 
 
-def test_an_unknown_parameter_is_refused(tmp_path):
-    """papermill itself only warns, and runs with the default."""
-    with pytest.raises(UserError, match="has no parameter 'sedes'"):
-        notebooks.execute(FIRST, tmp_path / "executed", {"sedes": 3})
-    assert not (tmp_path / "executed").exists()
-
-
 @pytest.mark.parametrize(("error", "kind", "words"), [
     (PapermillExecutionError("1", 3, "", "RuntimeError", "gcn-k3-s0: no", [""]),
      notebooks.NotebookFailed, "RuntimeError: gcn-k3-s0: no"),

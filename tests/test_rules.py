@@ -8,7 +8,7 @@ import pytest
 from gcnlab import paper
 from gcnlab.analysis import power, rules
 from gcnlab.analysis.comparisons import Better
-from gcnlab.analysis.power import FALSE_ALARMS, LEAST_POWER, registered, simulate
+from gcnlab.analysis.power import registered, simulate
 from gcnlab.analysis.rules import RULES, Rule, rule_for, rules_digest
 from gcnlab.analysis.tables import all_variants
 from gcnlab.experiments.profiles import get
@@ -54,6 +54,9 @@ def test_no_change_of_a_rule_leaves_the_digest(change, monkeypatch):
     changed = [replace(r, **change) if r.claim == 8 else r for r in RULES]
     monkeypatch.setattr(rules, "RULES", tuple(changed))
     assert rules_digest() != before
+
+
+FALSE_ALARMS, LEAST_POWER = 0.05, 0.80
 
 
 def test_all_but_what_is_counted_is_simulated():

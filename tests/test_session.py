@@ -3,9 +3,9 @@
 import json
 
 import pytest
+from made import save
 
 from gcnlab.errors import UserError
-from gcnlab.experiments import records
 from gcnlab.experiments.scheduler import plan
 from gcnlab.experiments.store import Store
 from gcnlab.report import session as room
@@ -53,8 +53,7 @@ def test_a_record_of_other_code_is_stale(smoke, tmp_path):
     run = smoke.runs[0]
     record = json.loads(smoke.store.record_path(run).read_text())
     record["identity"]["training_version"] -= 1
-    key = record["key"]
-    records.write(record, records.path_of(tmp_path, "smoke", "runs", record["name"], key))
+    save(record, tmp_path, "smoke")
     session = Session("smoke", out=tmp_path)
     assert session.records == [] and session.stale() == [run.name]
 

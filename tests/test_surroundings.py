@@ -17,7 +17,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 JUPYTER = ("matplotlib", "seaborn", "papermill", "nbclient", "nbconvert", "IPython", "ipykernel",
            "jupyter_client", "submitit", "jinja2")  # fmt: skip
-COMMANDS = ("run|5{}", "status{}", "report|--json{}", "params", "rules")
+COMMANDS = ("run|5{}", "status{}", "report|--json{}", "params", "rules", "data|check|shapes-tiny")
 WITHOUT_JUPYTER = (
     f"import sys; sys.modules.update(dict.fromkeys({JUPYTER}))\nfrom gcnlab.cli import main\n"
     "print('codes', *[main(words.split('|')) for words in sys.argv[1:]])"
@@ -49,14 +49,14 @@ def numbers(path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("read_only", "offline", "variables"), [
-    (False, True, PLAIN),
-    (True, True, {}),
+@pytest.mark.parametrize(("read_only", "variables"), [
+    (False, PLAIN),
+    (True, {}),
 ], ids=["no network, no colour, no unicode", "read-only"])  # fmt: skip
-def test_the_engine_works_without_jupyter(read_only, offline, variables, smoke, tmp_path):
+def test_the_engine_works_without_jupyter(read_only, variables, smoke, tmp_path):
     checkout, out, here = ROOT, tmp_path / STRANGE / "out", tmp_path / "here"
     here.mkdir()
-    command = prefix("unshare", "--net") if offline else ()
+    command = prefix("unshare", "--net")
     if read_only:
         checkout = tmp_path / STRANGE / "checkout"
         command += read_only_copy(checkout)
@@ -65,11 +65,13 @@ def test_the_engine_works_without_jupyter(read_only, offline, variables, smoke, 
     place = f"|--profile|smoke|--out|{out}"
     done = subprocess.run(
         [*command, sys.executable, "-c", WITHOUT_JUPYTER, *(c.format(place) for c in COMMANDS)],
-        cwd=here, env=os.environ | variables | (NO_NETWORK if offline else {}), capture_output=True,
+        cwd=here, env=os.environ | variables | NO_NETWORK, capture_output=True,
         timeout=600, check=False,
     )  # fmt: skip
     text = done.stdout.decode()
-    assert done.stderr == b"" and text.splitlines()[-1] == "codes 0 0 0 0 0" and "\x1b" not in text
+    assert (
+        done.stderr == b"" and text.splitlines()[-1] == "codes 0 0 0 0 0 0" and "\x1b" not in text
+    )
     assert re.search(r"conv1x1-s0: mIoU \d+\.\d", text)
     assert "3 of 3 runs complete below" in text and "smoke, 0 failed" in text
     assert list(here.iterdir()) == []

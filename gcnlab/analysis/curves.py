@@ -11,7 +11,7 @@ from gcnlab.experiments.profiles import Profile
 from gcnlab.experiments.records import Record
 from gcnlab.experiments.variants import Variant
 
-FAMILIES = {None: "classifier", "conv1x1": "1×1 baseline", "gcn": "GCN",
+FAMILIES = {"conv1x1": "1×1 baseline", "gcn": "GCN",
             "conv": "dense k×k convolution", "stack": "stack of 3×3"}  # fmt: skip
 STILL_RISING = 1.0  # points of mIoU over the last fifth of the training
 
@@ -19,21 +19,19 @@ STILL_RISING = 1.0  # points of mIoU over the last fifth of the training
 def learning_curves(profile: Profile, records: Sequence[Record]) -> pd.DataFrame:
     """Loss and mIoU (%) of Tables 1–5 at every point of every run's history.
 
-    Columns: variant, title, family, head, k, m_ratio, refine, seed, step, loss, miou, diverged.
+    Columns: title, family, head, k, refine, seed, step, loss, miou, diverged.
     """
     rows = []
     for variant, group in by_variant(profile, records, all_variants()).items():
         if variant.head is None or variant.backbone or variant.protocol:
             continue
-        what = {"variant": variant, "title": variant.title, "family": FAMILIES[variant.head],
-                "head": variant.head, "k": variant.k, "m_ratio": variant.m_ratio,
-                "refine": variant.refine}  # fmt: skip
+        what = {"title": variant.title, "family": FAMILIES[variant.head], "head": variant.head,
+                "k": variant.k, "refine": variant.refine}  # fmt: skip
         for record in group:
             own = what | {"seed": seed_of(record), "diverged": is_diverged(record)}
             rows += [own | {"step": p["step"], "loss": p["loss"], "miou": percent(p.get("miou"))}
                      for p in record["history"]]  # fmt: skip
-    columns = ["variant", "title", "family", "head", "k", "m_ratio", "refine", "seed", "step",
-               "loss", "miou", "diverged"]  # fmt: skip
+    columns = ["title", "family", "head", "k", "refine", "seed", "step", "loss", "miou", "diverged"]
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -56,9 +54,7 @@ def last_rise(record: Record) -> float:
 def still_rising(profile: Profile, records: Sequence[Record], variants: Iterable[Variant]) -> bool:
     """Whether the mean curve of any of ``variants`` rises by more than a point over its last
     fifth."""
-    for group in by_variant(profile, records, variants).values():
-        rises = [last_rise(record) for record in group if not is_diverged(record)]
-        rises = [rise for rise in rises if rise == rise]
-        if rises and sum(rises) / len(rises) > STILL_RISING:
-            return True
-    return False
+    groups = by_variant(profile, records, variants).values()
+    counted = ([record for record in group if not is_diverged(record)] for group in groups)
+    # The mean leaves out what is nan, and is nan of nothing.
+    return any(pd.Series(map(last_rise, g), dtype=float).mean() > STILL_RISING for g in counted)

@@ -25,7 +25,7 @@ from gcnlab.analysis.counted import FewerParameters, LinearCost, SimilarCost
 from gcnlab.analysis.mechanism import CoversLargeObjects, LargerField
 from gcnlab.experiments.variants import BACKBONES, Variant
 
-REGISTERED = "2026-11-26"  # before any run of the converged study
+REGISTERED = "2026-11-26"  # before any run of the study
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,8 @@ class Rule:
 
     Args:
         claim: its number in ``paper/claims.json``.
-        test: a dataclass of :mod:`gcnlab.analysis.judging` or its neighbours.
-        planned_n: seeds of each variant in the converged synthetic study.
+        test: a dataclass of ``comparisons``, ``counted`` or ``mechanism``.
+        planned_n: seeds of each variant in the synthetic study.
         registered: the day on which the rule was fixed.
         changed: said with the verdict where a rule was changed after scores of its kind had been
             seen.

@@ -11,7 +11,6 @@ from gcnlab.analysis import statistics
 from gcnlab.analysis.selection import by_variant, is_diverged, metric, per_image_counts, seed_of
 from gcnlab.analysis.statistics import BySeed, Effect
 from gcnlab.analysis.tables import SPECS, all_variants
-from gcnlab.experiments.config import PreTraining
 from gcnlab.experiments.profiles import Profile
 from gcnlab.experiments.records import Record
 from gcnlab.experiments.variants import Variant
@@ -120,24 +119,22 @@ class RecordedScores(Scores):
 
     def error_metric(self, name: str) -> str:
         """Few classes make hardly a top-5 error: there the top-1 error judges."""
-        start = self.profile.pair[0].start
-        few = isinstance(start, PreTraining) and len(start.data.class_names) < FEW_CLASSES
+        few = len(self.profile.pair[0].start.data.class_names) < FEW_CLASSES
         return "top1_error" if few else name
 
     def effect(self, better: Variant, worse: Variant, name: str = "miou") -> Effect:
         """As in :class:`Scores`, with the bootstrap over images and the keys of the records."""
-        plain = super().effect(better, worse, name)
         unpaired = statistics.welch(self.by_seed(better, name), self.by_seed(worse, name))
-        plain = replace(plain, welch=unpaired)
-        keys = (*self.keys.get(better, ()), *self.keys.get(worse, ()))
+        keys = self.keys[better] + self.keys[worse]
+        plain = replace(super().effect(better, worse, name), welch=unpaired, keys=keys)
         if name != "miou" or plain.n < statistics.LEAST_SEEDS:
-            return replace(plain, keys=keys)
+            return plain
         a, b = self._records[better], self._records[worse]
         changes = [
             self._resampled(a[s]) - self._resampled(b[s]) for s in sorted(a.keys() & b.keys())
         ]
         low, high = np.percentile(np.mean(changes, axis=0), [2.5, 97.5])
-        return replace(plain, boot_low=float(low), boot_high=float(high), keys=keys)
+        return replace(plain, boot_low=float(low), boot_high=float(high))
 
     def _resampled(self, record: Record) -> NDArray[np.float64]:
         """mIoU of ``record`` over resampled validation images; once for all comparisons."""

@@ -127,21 +127,18 @@ def _arithmetic(record: Record) -> tuple:
 
 
 def _with_current_start(kept: list[tuple[Run, Record]]) -> list[Record]:
-    """A stage whose start does not count takes those after it along; the newest of one run
-    counts."""
-    while True:
-        newest = dict(kept)
-        outputs = {run: record.get("weights") or record["key"] for run, record in newest.items()}
+    """Of each run the newest record, if what the run starts from counts too."""
+    newest = dict(kept)
 
-        def starts_from_kept(run: Run, record: Record, outputs=outputs) -> bool:
-            if not isinstance(run.start, Run):
-                return True
-            return record["identity"]["start"] == outputs.get(run.start)
+    def counts(run: Run) -> bool:
+        if not isinstance(run.start, Run):
+            return True
+        if run.start not in newest or not counts(run.start):
+            return False
+        start = newest[run.start]
+        return newest[run]["identity"]["start"] == (start.get("weights") or start["key"])
 
-        remaining = [(r, record) for r, record in newest.items() if starts_from_kept(r, record)]
-        if len(remaining) == len(kept):
-            return [record for _, record in remaining]
-        kept = remaining
+    return [record for run, record in newest.items() if counts(run)]
 
 
 def by_variant(

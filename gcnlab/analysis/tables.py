@@ -2,14 +2,15 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
+from itertools import starmap
 
 import pandas as pd
 
 from gcnlab import paper
 from gcnlab.analysis.costs import exact_parameters
 from gcnlab.analysis.selection import by_variant, is_diverged, metric, seed_of
-from gcnlab.errors import UserError
+from gcnlab.errors import check_name
 from gcnlab.experiments.config import Run
 from gcnlab.experiments.profiles import Profile
 from gcnlab.experiments.records import Record
@@ -32,21 +33,17 @@ class TableSpec:
 
     Args:
         name: its number.
+        chart: name of the function of ``report.charts`` that draws it.
         extra: cells that this study adds, made from the published ones.
-        data: metric → the data that the published number was measured on.
-        chart: name of the function of ``report.charts`` that draws it, or None.
         test_server: number of the published test-server table that belongs beside it, or None.
-        protocol: the staged training that fills it, or None.
         note: profile → what a reader must know of the profile beside this table.
         examples: whether images of its models are shown.
     """
 
     name: str
+    chart: str
     extra: Callable[[pd.DataFrame], pd.DataFrame] = lambda frame: frame
-    data: str = "VOC 2012 val"
-    chart: str | None = None
     test_server: str | None = None
-    protocol: str | None = None
     note: Callable[[Profile], str] = lambda profile: ""
     examples: bool = False
 
@@ -101,41 +98,37 @@ def _pair_note(profile: Profile) -> str:
     )
 
 
-def _stages_note(protocol: str) -> Callable[[Profile], str]:
-    def note(profile: Profile) -> str:
-        steps = profile.protocols.get(protocol)
-        if steps is None:
-            return "This profile has no such staged training."
-        stages = "; ".join(
-            f"{stage.name}: data set {stage.data.name}, "
-            + (f"crops of {stage.data.crop}" if stage.data.crop else f"{stage.data.side}")
-            + f" px, {stage.schedule.steps:,} steps"
-            for stage in steps.stages
-        )
-        scales = ", ".join(f"{scale:g}" for scale in steps.multi_scale.scales)
-        return (
-            f"Each stage is initialised from the one before. {stages}. GCN with k = {steps.k}: as "
-            f"in the paper it spans the top feature map. MS: scales {scales}, each also mirrored. "
-            f"CRF: implementation {steps.crf.backend}, {steps.crf.iterations} iterations, kernels "
-            "chosen on training images."
-        )
-
-    return note
+def _stages_note(protocol: str, profile: Profile) -> str:
+    steps = profile.protocols.get(protocol)
+    if steps is None:
+        return "This profile has no such staged training."
+    stages = "; ".join(
+        f"{stage.name}: data set {stage.data.name}, "
+        + (f"crops of {stage.data.crop}" if stage.data.crop else f"{stage.data.side}")
+        + f" px, {stage.schedule.steps:,} steps"
+        for stage in steps.stages
+    )
+    scales = ", ".join(f"{scale:g}" for scale in steps.multi_scale.scales)
+    return (
+        f"Each stage is initialised from the one before. {stages}. GCN with k = {steps.k}: as "
+        f"in the paper it spans the top feature map. MS: scales {scales}, each also mirrored. "
+        f"CRF: implementation {steps.crf.backend}, {steps.crf.iterations} iterations, kernels "
+        "chosen on training images."
+    )
 
 
 SPECS = {
     spec.name: spec
     for spec in (
-        TableSpec("1", chart="gain_over_k"),
-        TableSpec("2", chart="heads_over_k"),
-        TableSpec("3", chart="heads_over_k"),
-        TableSpec("4", chart="gain_over_m", note=_width_note),
-        TableSpec("5", chart="regions", note=_boundary_note, examples=True),
-        TableSpec("6", _with_top1, chart="backbones", note=_pair_note),
-        TableSpec("7", chart="stages", test_server="8", protocol="voc", note=_stages_note("voc"),
+        TableSpec("1", "gain_over_k"),
+        TableSpec("2", "heads_over_k"),
+        TableSpec("3", "heads_over_k"),
+        TableSpec("4", "gain_over_m", note=_width_note),
+        TableSpec("5", "regions", note=_boundary_note, examples=True),
+        TableSpec("6", "backbones", _with_top1, note=_pair_note),
+        TableSpec("7", "stages", test_server="8", note=partial(_stages_note, "voc"),
                   examples=True),
-        TableSpec("9", _with_baseline, data="Cityscapes val", chart="stages", test_server="10",
-                  protocol="street", note=_stages_note("street"), examples=True),
+        TableSpec("9", "stages", _with_baseline, "10", partial(_stages_note, "street"), True),
     )
 }  # fmt: skip
 PRETRAINING = "pretraining"  # names the classifiers of Table 6 alone
@@ -154,8 +147,7 @@ def table_configs(tables: Sequence[str], profile: Profile, seeds: Sequence[int])
     """
     variants, known = [], (*SPECS, PRETRAINING)
     for name in dict.fromkeys(tables):
-        if name not in known:
-            raise UserError(f"unknown table {name!r}; choose one of {', '.join(known)}")
+        check_name("table", name, known)
         if name == PRETRAINING:
             variants += [v for v in all_variants() if v.head is None]
         else:
@@ -216,33 +208,23 @@ def in_paper_form(frame: pd.DataFrame, labels: Mapping[str, str]) -> pd.DataFram
     ``labels`` names the sources to show. Columns are the paper's settings, or its metrics.
     """
     across_metrics = frame["column"].str.contains("acc").any()
-    columns = list(dict.fromkeys(frame["column"]))
-    lines: dict[tuple[str, str, str], list[str]] = {}
-    for (row, name), group in frame.groupby(
-        ["row", frame["metric"].where(~pd.Series(across_metrics, frame.index), "miou")], sort=False
-    ):
-        cells = {cell.column: cell for cell in group.itertuples()}
-        unit = "K" if name == "parameters_k" else ""
-        measure = METRIC_NAMES[name]
-
-        def texts(make, cells=cells) -> list[str]:
-            return [make(cells[c]) if c in cells else "" for c in columns]
-
+    measures = frame["metric"].where(~pd.Series(across_metrics, frame.index), "miou")
+    lines: dict[tuple[str, str, str], dict[str, str]] = {}
+    for (row, name), group in frame.groupby(["row", measures], sort=False):
+        counted, texts = name == "parameters_k", {}
         if group["published"].notna().any():
-            lines[row, measure, "published"] = texts(
-                lambda cell, unit=unit: "not given" if pd.isna(cell.published)
-                else f"{cell.published:.{0 if unit else 1}f}{unit}"
-            )  # fmt: skip
-        if unit:
-            lines[row, measure, "counted"] = texts(lambda cell: f"{cell.counted:.1f}K")
-            continue
-        for source, label in labels.items():
-            lines[row, measure, label] = texts(
-                lambda cell, source=source: score_text(
-                    *(getattr(cell, f"{source}_{name}") for name in _NUMBER[:4])
-                )
-            )
-    names = ["model", "measure", "source"]
-    index = pd.MultiIndex.from_tuples(lines, names=names)
-    shown = pd.DataFrame(list(lines.values()), columns=columns, index=index)
+            form = ("{:.0f}K" if counted else "{:.1f}").format
+            published = group["published"].map(form, na_action="ignore")
+            texts["published"] = published.fillna("not given")
+        if counted:
+            texts["counted"] = group["counted"].map("{:.1f}K".format)
+        else:
+            for source, label in labels.items():
+                numbers = group[[f"{source}_{part}" for part in _NUMBER[:4]]]
+                texts[label] = starmap(score_text, numbers.itertuples(index=False))
+        for source, cells in texts.items():
+            lines[row, METRIC_NAMES[name], source] = dict(zip(group["column"], cells, strict=True))
+    index = pd.MultiIndex.from_tuples(lines, names=["model", "measure", "source"])
+    columns = list(dict.fromkeys(frame["column"]))
+    shown = pd.DataFrame(list(lines.values()), index, columns).fillna("")
     return shown.droplevel("measure") if across_metrics else shown

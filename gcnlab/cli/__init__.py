@@ -2,7 +2,6 @@
 
 import io
 import sys
-from importlib import import_module
 
 from gcnlab.cli import ending
 from gcnlab.cli.parser import parse
@@ -18,4 +17,4 @@ def main(arguments: list[str] | None = None) -> int:
     except UserError as error:
         ending.tell(f"gcnlab: {error}")
         return ending.BAD_INPUT
-    return ending.exit_code(lambda: import_module(f"gcnlab.cli.{options.command}"), options)
+    return ending.exit_code(options)

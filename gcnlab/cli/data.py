@@ -2,12 +2,11 @@
 
 import argparse
 
-from gcnlab.cli import names
 from gcnlab.cli.ending import BAD_INPUT, DONE, FAILED, tell
 from gcnlab.cli.showing import print_json
 from gcnlab.data import SOURCES, photographs
 from gcnlab.data.check import check, describe
-from gcnlab.errors import UserError
+from gcnlab.errors import UserError, check_name
 
 
 def act(options: argparse.Namespace) -> int:
@@ -15,7 +14,7 @@ def act(options: argparse.Namespace) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
-    names.check("data set", options.name, SOURCES)
+    check_name("data set", options.name, SOURCES)
     if options.out is not None:
         raise UserError("data check writes nothing: leave --out away")
     result = check(options.name, options.data_root)
@@ -27,7 +26,7 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _scale(options: argparse.Namespace) -> int:
-    names.check("data set", options.name, ("voc",))
+    check_name("data set", options.name, ("voc",))
     if None in (options.data_root, options.out):
         raise UserError("data scale needs --data-root DIR and --out DIR")
     other = photographs.scale(options.data_root, options.out)

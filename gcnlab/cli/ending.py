@@ -9,9 +9,9 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from types import ModuleType
+from importlib import import_module
 
 from gcnlab import files
 from gcnlab.errors import UserError
@@ -44,15 +44,15 @@ def tell(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
 
-def exit_code(load: Callable[[], ModuleType], options: argparse.Namespace) -> int:
-    """What ``act(options)`` of a command's module gives, or the exit code of what ended it.
+def exit_code(options: argparse.Namespace) -> int:
+    """What ``act(options)`` of the command's module gives, or the exit code of what ended it.
 
     The end is told in one line. An ``act`` that gives None is done. ``options.kept`` says what an
     interrupted command leaves; it is None for one that only looks.
     """
     try:
         with _signals():
-            code = load().act(options) or DONE
+            code = import_module(f"gcnlab.cli.{options.command}").act(options) or DONE
             sys.stdout.flush()
             return code
     except UserError as error:

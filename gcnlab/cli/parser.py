@@ -5,7 +5,7 @@ from pathlib import Path
 
 from gcnlab import __version__
 from gcnlab.cli import names
-from gcnlab.errors import UserError
+from gcnlab.errors import UserError, check_name
 from gcnlab.experiments.records import LOCAL
 
 MOST = 1000  # seeds or jobs that anyone can mean
@@ -53,12 +53,12 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     ``UserError`` for whatever is unknown or malformed.
     """
     if arguments and not arguments[0].startswith("-"):
-        names.check("command", arguments[0], tuple(COMMANDS))
+        check_name("command", arguments[0], tuple(COMMANDS))
     options = build_parser().parse_args(arguments)
     if "profile" in options:
-        names.check("profile", options.profile, names.PROFILES)
+        check_name("profile", options.profile, names.PROFILES)
     for table in getattr(options, "tables", ()):
-        names.check("table", table, names.RUNNABLE)
+        check_name("table", table, names.RUNNABLE)
     return options
 
 
@@ -82,7 +82,7 @@ def build_parser() -> argparse.ArgumentParser:
         add(users, name, text, type=_folder, metavar="DIR", **options)
 
     kept = "where runs are kept (default results/local)"
-    add("run plan", "tables", TABLES_HELP, nargs="*", metavar="TABLE")
+    add("run plan", "tables", TABLES_HELP, nargs="*", metavar="TABLE", default=names.TABLES)
     add("records", "action", choices=["check", "add"])
     add("data", "action", SCALE_HELP, choices=["check", "scale"])
     add("data", "name", "such as voc, cityscapes, camvid, imagenet or shapes", metavar="NAME")

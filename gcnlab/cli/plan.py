@@ -7,7 +7,6 @@ from typing import Any
 import pandas as pd
 
 from gcnlab.analysis.priority import decisive_first
-from gcnlab.cli.names import TABLES
 from gcnlab.cli.run import configs
 from gcnlab.cli.showing import print_json
 from gcnlab.experiments import plan
@@ -22,7 +21,7 @@ GB = 1e9
 
 def act(options: argparse.Namespace) -> None:
     session = Session(options.profile, options.seeds, data_root=options.data_root)
-    runs = configs(list(dict.fromkeys(options.tables)) or list(TABLES), session)
+    runs = configs(options.tables, session)
     links = dict.fromkeys(link for run in runs for link in chain(run))
     needs = {link: plan.need(link, session.data_root) for link in links}
     cards: dict[str, Hours] = {card: lambda n, card=card: n.hours(card) for card in plan.CARDS}

@@ -11,7 +11,7 @@ from gcnlab.analysis.priority import decisive_first
 from gcnlab.cli.ending import DONE, FAILED, tell
 from gcnlab.cli.names import ABLATIONS, FIELDS, OWN, PILOT, PRETRAINING, REPEAT, TABLES
 from gcnlab.cli.progress import Progress
-from gcnlab.cli.showing import open_session, say, tables_text
+from gcnlab.cli.showing import open_session, say
 from gcnlab.errors import UserError
 from gcnlab.experiments import dry_run, durations, pilot, receptive_fields, scheduler
 from gcnlab.experiments.config import Run
@@ -31,7 +31,8 @@ def act(options: argparse.Namespace) -> int:
 
 def _act(options: argparse.Namespace) -> int:
     session = open_session(options)
-    names = list(dict.fromkeys(options.tables)) or list(TABLES)
+    study = session.study_records  # now: with --out results the runs become a part of it
+    names = list(dict.fromkeys(options.tables))
     runs, store = configs(names, session), session.store
     if PRETRAINING not in names:  # who asks for it by name wants it trained
         session.adopt_pretraining(runs)
@@ -39,20 +40,21 @@ def _act(options: argparse.Namespace) -> int:
     left = {run: durations.work(run) * (not store.record(run)) for run in runs}
     order = decisive_first(session.profile, runs, session.seeds, lambda run: left.get(run, 0))
     runs = [run for run in order if run in left]
-    with Progress(runs, store, session.study_records, session.jobs) as progress:
+    with Progress(runs, store, study, session.jobs) as progress:
         failures = scheduler.run_all(runs, store, session.jobs, progress, cluster)
     if FIELDS in names and not failures and distributed.is_first():
         objects = receptive_fields.THOROUGH if session.profile.evidence else 1
         receptive_fields.measure_all(session.field_configs(), store, objects, session.jobs, say)
-    say(tables_text(session, [name for name in names if name in TABLES]))
+    for name in (name for name in names if name in TABLES):
+        say(f"\nTable {name}\n{session.table(name).to_string()}")
     if ABLATIONS in names:
         say(dense_kernel.findings(session.profile, session.ablations()).to_string())
     if OWN in names:
         say(session.verdicts(*(rule.claim for rule in rules.OWN)).to_string())
     if REPEAT in names:
-        drawn = repeats.drawn(session.profile, session.study_records)
+        drawn = repeats.drawn(session.profile, study)
         again = [record for run in drawn if (record := store.record(run))]
-        say(repeats.second_run(session.profile, session.study_records, again).to_string())
+        say(repeats.second_run(session.profile, study, again).to_string())
     if PILOT in names:
         say(pilot.report(session.profile, store))
     complete, folder = sum(map(store.is_complete, runs)), session.out / session.profile.name
@@ -65,7 +67,7 @@ def _dry_run(options: argparse.Namespace) -> int:
     with TemporaryDirectory(prefix="gcnlab-dry-run-") as folder:
         options.out, options.data_root = Path(folder) / "out", Path(folder)
         session = open_session(options)
-        runs = configs(list(dict.fromkeys(options.tables)) or list(TABLES), session)
+        runs = configs(options.tables, session)
         return _code(dry_run.perform(runs, Path(folder), say))
 
 

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -28,11 +27,6 @@ def open_session(options: argparse.Namespace) -> Session:
 
 def print_json(value: Any) -> None:
     print(json.dumps(value, indent=1, ensure_ascii=False))
-
-
-def tables_text(session: Session, names: Sequence[str]) -> str:
-    """The tables ``names`` in the paper's form."""
-    return "\n".join(f"\nTable {name}\n{session.table(name).to_string()}" for name in names)
 
 
 def closing_text(session: Session, seconds: float) -> str:

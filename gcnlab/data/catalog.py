@@ -41,8 +41,7 @@ def load(spec: DataSpec, split: str, data_root: Path | None = None) -> Split:
     """
     listed = samples(spec, split, data_root)
     if not spec.is_classification:
-        if split == "val" and spec.val_side is not None:
-            spec = replace(spec, side=spec.val_side)
+        spec = spec.for_validation if split == "val" else spec
         cropped = None if spec.crop is None else partial(crop_part, side=spec.crop)
         return Split(listed, partial(decode_segmentation, spec), training=cropped)
     decode = partial(decode_classification, spec)

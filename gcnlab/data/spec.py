@@ -1,11 +1,11 @@
 """Which data a run uses, and how they are prepared."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gcnlab.data.source import Source
 from gcnlab.data.sources import SOURCES
-from gcnlab.errors import UserError
+from gcnlab.errors import UserError, check_name
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,7 @@ class DataSpec:
     val_side: int | None = None  # validation images are padded to this instead; None: as ``side``
 
     def __post_init__(self):
-        if self.name not in SOURCES:
-            raise UserError(f"unknown data set {self.name!r}; choose one of {', '.join(SOURCES)}")
+        check_name("data set", self.name, SOURCES)
         if (self.resize is None) != (self.crop_area is None):
             raise UserError("resize and crop_area belong together: set both or none")
         if self.crop is not None and self.crop > min(self.canvas):
@@ -46,6 +45,11 @@ class DataSpec:
     def canvas(self) -> tuple[int, int]:
         """(height, width) to which images are padded."""
         return self.height or self.side, self.side
+
+    @property
+    def for_validation(self) -> "DataSpec":
+        """The same, as its validation images are prepared."""
+        return self if self.val_side is None else replace(self, side=self.val_side)
 
     @property
     def is_classification(self) -> bool:

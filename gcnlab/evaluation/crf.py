@@ -17,7 +17,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from gcnlab.errors import UserError
+from gcnlab.errors import UserError, check_name
 
 BACKENDS = ("exact", "pydensecrf2")
 NEGLIGIBLE = -25.0  # exponent: e⁻²⁵ = 1e-11
@@ -53,9 +53,7 @@ class Crf:
     iterations: int = 10
 
     def __post_init__(self):
-        if self.backend not in BACKENDS:
-            known = ", ".join(BACKENDS)
-            raise UserError(f"unknown CRF backend {self.backend!r}; choose one of {known}")
+        check_name("CRF backend", self.backend, BACKENDS)
         if not self.candidates or self.iterations < 1:
             raise UserError("a CRF needs at least one candidate and one iteration")
 
@@ -80,12 +78,8 @@ def dense_crf(
 ) -> np.ndarray:
     """Refine ``probabilities`` (classes, H, W) float by ``image`` (H, W, 3) uint8; same shape.
 
-    Raises ``ValueError`` if the two differ in size, ``UserError`` if the image is too large for
-    ``exact`` or the backend is missing.
+    Raises ``UserError`` if the image is too large for ``exact`` or the backend is missing.
     """
-    if probabilities.shape[1:] != image.shape[:2]:
-        sizes = f"probabilities of {probabilities.shape[1:]} and an image of {image.shape[:2]}"
-        raise ValueError(f"{sizes} differ in size")
     Crf(backend).check_backend()
     # as deeplab's scripts: a probability of 0 would exclude a class for good
     log_p = np.log(np.clip(probabilities.astype(np.float32), 1e-5, 1))

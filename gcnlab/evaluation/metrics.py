@@ -8,6 +8,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
+VOID = 255  # in a label map: belongs to no class and does not count
+
 
 def _array(values: ArrayLike | Tensor) -> NDArray:
     return values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
@@ -23,7 +25,7 @@ class ConfusionMatrix:
     Per-image averages are not mean IoU: accumulate every image, then ask.
     """
 
-    def __init__(self, num_classes: int, ignore_index: int = 255):
+    def __init__(self, num_classes: int, ignore_index: int = VOID):
         self.num_classes, self.ignore_index = num_classes, ignore_index
         self.matrix = np.zeros((num_classes, num_classes), np.int64)
 
@@ -94,7 +96,7 @@ def _distance_within(limit: float, edge: NDArray[np.bool_]) -> NDArray[np.float6
 
 
 def boundary_region(
-    label: ArrayLike | Tensor, distance: float = 7, ignore_index: int = 255
+    label: ArrayLike | Tensor, distance: float = 7, ignore_index: int = VOID
 ) -> NDArray[np.bool_]:
     """The boundary region of Table 5: (H, W) bool, non-void pixels within ``distance`` pixels.
 
@@ -108,8 +110,8 @@ def boundary_region(
 class BoundaryAccuracy:
     """Pixel accuracy in the boundary and the internal region, for several distances at once."""
 
-    def __init__(self, distances: Sequence[float], ignore_index: int = 255):
-        self.distances, self.ignore_index = tuple(distances), ignore_index
+    def __init__(self, distances: Sequence[float]):
+        self.distances = tuple(distances)
         # per distance: (correct, counted) pixels of the boundary region
         self._boundary = np.zeros((len(self.distances), 2), np.int64)
         self._all = np.zeros(2, np.int64)
@@ -117,7 +119,7 @@ class BoundaryAccuracy:
     def update(self, prediction: ArrayLike | Tensor, target: ArrayLike | Tensor) -> None:
         """Count one image: (H, W) class maps, unpadded (a padded border would be a boundary)."""
         prediction, target = _array(prediction), _array(target)
-        counted = target != self.ignore_index
+        counted = target != VOID
         correct = (prediction == target) & counted
         distance = boundary_distance(target, max(self.distances))
         self._all += (np.count_nonzero(correct), np.count_nonzero(counted))
@@ -156,9 +158,9 @@ class SegmentationCounts:
     occurs in or is predicted on its non-void pixels, by class.
     """
 
-    def __init__(self, num_classes: int, distances: Sequence[float] = (), ignore_index: int = 255):
-        self.confusion = ConfusionMatrix(num_classes, ignore_index)
-        self.boundary = BoundaryAccuracy(distances, ignore_index) if distances else None
+    def __init__(self, num_classes: int, distances: Sequence[float] = ()):
+        self.confusion = ConfusionMatrix(num_classes)
+        self.boundary = BoundaryAccuracy(distances) if distances else None
         self.images: list[list[int]] = []
 
     def add(self, others: Sequence["SegmentationCounts"], batch_size: int) -> None:

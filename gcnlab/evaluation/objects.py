@@ -7,10 +7,10 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import distance_transform_edt, find_objects
 from scipy.ndimage import label as connected_components
 
-from gcnlab.evaluation.metrics import ConfusionMatrix, boundary_region
+from gcnlab.evaluation.metrics import VOID, ConfusionMatrix, boundary_region
 
 
-def connected_objects(label: ArrayLike, ignore_index: int = 255) -> NDArray[np.int64]:
+def connected_objects(label: ArrayLike) -> NDArray[np.int64]:
     """Instance ids 1, 2, … of the 4-connected regions of one class; 0: background and void.
 
     In place of an instance map, from an (H, W) label map: touching objects of one class count as
@@ -18,7 +18,7 @@ def connected_objects(label: ArrayLike, ignore_index: int = 255) -> NDArray[np.i
     """
     label = np.asarray(label)
     instances = np.zeros(label.shape, np.int64)
-    for class_id in np.setdiff1d(np.unique(label), [0, ignore_index]):
+    for class_id in np.setdiff1d(np.unique(label), [0, VOID]):
         regions, _ = connected_components(label == class_id)
         instances[regions > 0] = regions[regions > 0] + instances.max()
     return instances
@@ -52,21 +52,17 @@ class ScoresBySize:
         distance: of the boundary region; the internal pixels of an object are the others.
     """
 
-    def __init__(
-        self, edges: Sequence[float], num_classes: int, distance: float, ignore_index: int = 255
-    ):
-        self.edges, self.distance, self.ignore_index = tuple(edges), distance, ignore_index
+    def __init__(self, edges: Sequence[float], num_classes: int, distance: float):
+        self.edges, self.distance = tuple(edges), distance
         bins = range(len(self.edges) - 1)
         self.objects = np.zeros(len(bins), np.int64)
-        self._matrices = {
-            name: [ConfusionMatrix(num_classes, ignore_index) for _ in bins] for name in REGIONS
-        }
+        self._matrices = {name: [ConfusionMatrix(num_classes) for _ in bins] for name in REGIONS}
 
     def update(self, prediction: ArrayLike, target: ArrayLike, instances: ArrayLike) -> None:
         """Count one image: (H, W) class maps and instance map, unpadded."""
         prediction, target, instances = (np.asarray(a) for a in (prediction, target, instances))
-        counted = (target != self.ignore_index) & (target != 0)
-        inside = counted & ~boundary_region(target, self.distance, self.ignore_index)
+        counted = (target != VOID) & (target != 0)
+        inside = counted & ~boundary_region(target, self.distance)
         for number, size in object_sizes(instances).items():
             bin_ = int(np.searchsorted(self.edges, size, side="right")) - 1
             pixels = counted & (instances == number)

@@ -39,13 +39,13 @@ def trained_model(run: PreTraining | Training, store: Store) -> torch.nn.Module:
     its record names.
     """
     record = store.record(run)
+    if record is not None and record.get("diverged"):
+        raise UserError(f"{run.name} diverged ({record['diverged']}): it has no trained weights")
     if record is None or not store.output(run).is_file():
         raise UserError(
             f"{run.name} has no weights below {store.out}: train it first (python -m gcnlab run); "
             "the committed study has records only"
         )
-    if record.get("diverged"):
-        raise UserError(f"{run.name} diverged ({record['diverged']}): it has no trained weights")
     return load_weights(run, store.output(run), record["weights"])
 
 

@@ -12,12 +12,11 @@ from pathlib import Path
 import numpy as np
 
 from gcnlab.data.synthetic import official
-from gcnlab.errors import UserError
 from gcnlab.experiments import scheduler
 from gcnlab.experiments.config import PreTraining, Run, Training
 from gcnlab.experiments.execute import execute
 from gcnlab.experiments.queue import RunQueue
-from gcnlab.experiments.resources import chain, without_backend
+from gcnlab.experiments.resources import chain
 from gcnlab.experiments.store import WEIGHT_FILES, Store
 from gcnlab.models import build_backbone
 
@@ -57,12 +56,9 @@ def perform(runs: Sequence[Run], folder: Path, log: Callable[[str], None] = prin
     runs = list(dict.fromkeys(map(shortened, runs)))
     make_up(folder / "data", runs)
     store = Store(folder / "out", folder / "data")
-    remaining = scheduler.plan(runs, store)
-    queue, missing = RunQueue(remaining, log), without_backend(remaining)
+    queue = RunQueue(scheduler.plan(runs, store), log)
     while (run := queue.take()) is not None:
         try:
-            if run in missing:
-                raise UserError(missing[run])
             record = execute(run, store, log=lambda _: None)
         except Exception as error:  # whatever ended a run ends only that run
             queue.finished(run, error)

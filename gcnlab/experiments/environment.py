@@ -110,9 +110,8 @@ def peak_memory() -> int:
     device = pick_device()
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    with suppress(
-        OSError, TypeError
-    ):  # the system's own count is also of the process that started this one
+    # The system's own count is also of the process that started this one.
+    with suppress(OSError, TypeError):
         status = Path("/proc/self/status").read_text(encoding="ascii")
         return 1024 * int(re.search(r"VmHWM:\s+(\d+)", status)[1])
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from typing import Any
 
 from gcnlab import data, files
@@ -16,7 +17,7 @@ from gcnlab.experiments.environment import (
     provenance,
     reset_peak_memory,
 )
-from gcnlab.experiments.measuring import classifier_scores, curve_score, segmenter_scores
+from gcnlab.experiments.measuring import classifier_scores, curve_point, segmenter_scores
 from gcnlab.experiments.probabilities import evaluate, refine
 from gcnlab.experiments.records import Record
 from gcnlab.experiments.store import Store, weights_digest
@@ -44,8 +45,9 @@ def execute(run: Run, store: Store, log: Log = print) -> Record:
         if not first and not isinstance(run, PreTraining | Training):
             distributed.barrier()  # the first evaluates alone
             return store.record(run)
+        perform = {Evaluation: evaluate, CrfEvaluation: refine}.get(type(run), _train)
         with _noted(run, store, log) if first else nullcontext(log) as tell:
-            result = _perform(run, store, tell)
+            result = perform(run, store, tell)
         seconds = result.pop("seconds", time.monotonic() - started)
         record = {
             **store.header(run),
@@ -78,12 +80,6 @@ def _noted(run: Run, store: Store, log: Log) -> Iterator[Log]:
         raise
 
 
-def _perform(run: Run, store: Store, log: Log) -> dict[str, Any]:
-    """What a record says of the run itself: weights, metrics, counts, history."""
-    perform = {Evaluation: evaluate, CrfEvaluation: refine}.get(type(run), _train)
-    return perform(run, store, log)
-
-
 def _train(run: PreTraining | Training, store: Store, log: Log) -> dict[str, Any]:
     scores = classifier_scores if isinstance(run, PreTraining) else segmenter_scores
     before = store.outdated(run)
@@ -99,8 +95,9 @@ def _train(run: PreTraining | Training, store: Store, log: Log) -> dict[str, Any
     def batches(first: int, last: int):
         return training.shuffled(size, run.seed, first, last, distributed.part())
 
+    point = partial(curve_point, run=run, store=store)
     try:
-        progress = train(step, batches, curve_score(run, store), store.checkpoint(run), log=log)
+        progress = train(step, batches, point, store.checkpoint(run), log=log)
     except Diverged as error:
         what = {"history": error.history, "diverged": str(error)}
         return {"weights": None, "metrics": {}, "counts": {}, **what}

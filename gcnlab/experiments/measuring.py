@@ -1,6 +1,6 @@
 """What a record says of a trained model: counts, and the scores that follow from them."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,7 +9,7 @@ import torch
 from gcnlab import data
 from gcnlab.data import DataSpec
 from gcnlab.evaluation import SegmentationCounts
-from gcnlab.evaluation.inference import score_segmentation, topk_wrong
+from gcnlab.evaluation.inference import Batch, score_segmentation, topk_wrong
 from gcnlab.evaluation.kernels import gcn_share, spectrum
 from gcnlab.experiments.config import PreTraining, Training
 from gcnlab.experiments.environment import pick_device
@@ -21,8 +21,6 @@ DISTANCES = (3, 5, 7, 9)  # of the boundary region in pixels, besides the one of
 CURVE_IMAGES = 200  # validation images behind each point of a learning curve
 TRAINING_IMAGES = 250  # training images on which a trained model's fit is measured
 
-Batches = Iterator[tuple[torch.Tensor, torch.Tensor, list[tuple[int, int]]]]
-
 
 def inference_context():
     """Autocast as every model is measured in."""
@@ -30,59 +28,54 @@ def inference_context():
     return autocast(device, best_precision(device))
 
 
-def evenly_spaced(count: int, total: int) -> list[int]:
-    """At most ``count`` positions, evenly spaced over ``total``."""
-    count = min(count, total)
+def evenly_spaced(most: int | None, total: int) -> list[int]:
+    """At most ``most`` positions, evenly spaced over ``total``; all for None."""
+    count = total if most is None else min(most, total)
     return [i * total // count for i in range(count)]
 
 
 def batches_of(
-    spec: DataSpec, split: str, store: Store, positions: list[int] | None = None,
+    spec: DataSpec, split: str, store: Store, most: int | None = None,
     part: tuple[int, int] = (0, 1),
-) -> Batches:  # fmt: skip
-    """Batches of ``split`` for evaluation, all of it or the images at ``positions``.
+) -> Iterator[Batch]:  # fmt: skip
+    """Batches of ``split`` for evaluation, all of it or ``most`` images, evenly spaced.
 
     ``part`` (i, n): only the batches i, i + n, …
     """
     loaded = data.load(spec, split, store.data_root)
-    numbers = list(range(len(loaded))) if positions is None else positions
+    numbers = evenly_spaced(most, len(loaded))
     size = data.evaluation_batch_size(spec)
     starts = range(part[0] * size, len(numbers), part[1] * size)
     return loaded.batches((numbers[i : i + size] for i in starts), loaded.__getitem__)
 
 
-def curve_score(
-    run: PreTraining | Training, store: Store
-) -> Callable[[torch.nn.Module], dict[str, float]]:
-    """model → the numbers of one point of its learning curve, on some validation images."""
-    total = len(data.samples(run.data, "val", store.data_root))
-    positions = evenly_spaced(CURVE_IMAGES, total)
-
-    def score(model: torch.nn.Module) -> dict[str, float]:
-        if isinstance(run, PreTraining):
-            return {"top1_error": _errors(model, run, store, (1,), positions)[0]}
-        return {"miou": _counted(model, run, store, "val", positions).confusion.miou()}
-
-    return score
+def curve_point(
+    model: torch.nn.Module, run: PreTraining | Training, store: Store
+) -> dict[str, float]:
+    """The numbers of one point of the learning curve of ``run``, on some validation images."""
+    if isinstance(run, PreTraining):
+        wrong, images = _wrong(model, run, store, (1,), CURVE_IMAGES)
+        return {"top1_error": (wrong / images).item()}
+    return {"miou": _counted(model, run, store, "val", CURVE_IMAGES).confusion.miou()}
 
 
-def _errors(
+def _wrong(
     model: torch.nn.Module, run: PreTraining, store: Store, ks: tuple[int, ...],
-    positions: list[int] | None = None,
-) -> list[float]:  # fmt: skip
-    """Top-k errors; each process looks at its part of the batches."""
-    batches = batches_of(run.data, "val", store, positions, distributed.part())
+    most: int | None = None,
+) -> tuple[torch.Tensor, int]:  # fmt: skip
+    """Images that are wrong among the top k, per k, and all images; each process looks at its part
+    of the batches."""
+    batches = batches_of(run.data, "val", store, most, distributed.part())
     parts = distributed.gathered(topk_wrong(model, batches, ks, inference_context()))
-    wrong, images = map(sum, zip(*parts, strict=True))
-    return (wrong / images).tolist()
+    return tuple(map(sum, zip(*parts, strict=True)))
 
 
 def _counted(
-    model: torch.nn.Module, run: Training, store: Store, split: str, positions: list[int] | None,
+    model: torch.nn.Module, run: Training, store: Store, split: str, most: int | None = None,
     limits: Sequence[float] = (),
 ) -> SegmentationCounts:  # fmt: skip
     """Counts of a segmenter; each process looks at its part of the batches."""
-    batches = batches_of(run.data, split, store, positions, distributed.part())
+    batches = batches_of(run.data, split, store, most, distributed.part())
     classes, context = len(run.data.class_names), inference_context()
     own = score_segmentation(model, batches, classes, limits, context, run.test_time)
     first, *others = distributed.gathered(own)
@@ -93,10 +86,11 @@ def _counted(
 
 def classifier_scores(model: torch.nn.Module, run: PreTraining, store: Store) -> dict[str, Any]:
     """Metrics and counts of a classifier on the whole validation split."""
-    top1, top5 = _errors(model, run, store, (1, 5))
-    total = len(data.samples(run.data, "val", store.data_root))
-    wrong = {"top1_wrong": round(top1 * total), "top5_wrong": round(top5 * total), "images": total}
-    return {"metrics": {"top1_error": top1, "top5_error": top5}, "counts": wrong}
+    wrong, images = _wrong(model, run, store, (1, 5))
+    top1, top5 = (wrong / images).tolist()
+    counts = dict(zip(("top1_wrong", "top5_wrong"), map(int, wrong), strict=True))
+    metrics = {"top1_error": top1, "top5_error": top5}
+    return {"metrics": metrics, "counts": counts | {"images": images}}
 
 
 def distances(run: Training) -> list[float]:
@@ -107,10 +101,8 @@ def distances(run: Training) -> list[float]:
 def segmenter_scores(model: Segmenter, run: Training, store: Store) -> dict[str, Any]:
     """Metrics and counts of a segmenter on the whole validation split, and its fit to training
     images."""
-    result = from_counts(_counted(model, run, store, "val", None, distances(run)), run)
-    total = len(data.samples(run.data, "train", store.data_root))
-    positions = evenly_spaced(TRAINING_IMAGES, total)
-    fitted = _counted(model, run, store, "train", positions)
+    result = from_counts(_counted(model, run, store, "val", limits=distances(run)), run)
+    fitted = _counted(model, run, store, "train", TRAINING_IMAGES)
     result["metrics"]["training_miou"] = fitted.confusion.miou()
     result["counts"]["training_confusion"] = _rows(fitted.confusion.matrix)
     return result | {"kernel": kernel_statistics(model, run)}

@@ -6,12 +6,13 @@ stage that goes on from a trained one.
 """
 
 from dataclasses import replace
+from functools import partial
 
 from gcnlab.data import DataSpec
 from gcnlab.evaluation.inference import TestTime
 from gcnlab.experiments.config import Training
 from gcnlab.experiments.photo_setting import CRF
-from gcnlab.experiments.stages import Protocol, backbone_pair, with_crf
+from gcnlab.experiments.stages import Protocol, Stage, backbone_pair
 from gcnlab.training import Schedule
 
 AT_ONCE, GOING_ON = 300_000, 100_000  # iterations
@@ -47,23 +48,21 @@ PAIR = backbone_pair(
 
 def _protocols() -> dict[str, Protocol]:
     """The protocols of sections 4.2 and 4.3; the paper gives no number of iterations."""
-    voc = [  # Stage-1 trains at 640 pixels; all rows are scored at 512
-        ("Stage-1", DataSpec("coco+voc", side=640, val_side=512), _solver(AT_ONCE)),
-        ("Stage-2", DataSpec("voc", side=512), _solver(GOING_ON)),
-        ("Stage-3", DataSpec("voc-alone", side=512), _solver(STAGE_3)),
-    ]
-    city = [
-        (name, DataSpec(data, side=2048, height=1024, crop=800), _solver(steps))
-        for name, data, steps in (
-            ("Stage-1", "cityscapes-coarse", AT_ONCE),
-            ("Stage-2", "cityscapes", GOING_ON),
-        )
-    ]
+    voc = (  # Stage-1 trains at 640 pixels; all rows are scored at 512
+        Stage("Stage-1", DataSpec("coco+voc", side=640, val_side=512), _solver(AT_ONCE)),
+        Stage("Stage-2", DataSpec("voc", side=512), _solver(GOING_ON)),
+        Stage("Stage-3", DataSpec("voc-alone", side=512), _solver(STAGE_3)),
+    )
+    large = partial(DataSpec, side=2048, height=1024, crop=800)
+    city = (
+        Stage("Stage-1", large("cityscapes-coarse"), _solver(AT_ONCE)),
+        Stage("Stage-2", large("cityscapes"), _solver(GOING_ON)),
+    )
     # four crops of 1024×1024, 341 pixels apart, from edge to edge of an image of 2048×1024
     crops = replace(TEMPLATE, test_time=TestTime(crop=1024, stride=342))
     return {
-        "voc": with_crf("voc", TEMPLATE, 15, voc, CRF),
-        "street": with_crf("street", crops, 25, city, CRF),
+        "voc": Protocol("voc", TEMPLATE, 15, voc, CRF),
+        "street": Protocol("street", crops, 25, city, CRF),
     }
 
 

@@ -11,7 +11,7 @@ from gcnlab.data import DataSpec
 from gcnlab.evaluation.crf import Crf, Pairwise
 from gcnlab.evaluation.inference import TestTime
 from gcnlab.experiments.config import Training
-from gcnlab.experiments.stages import Protocol, backbone_pair, with_crf
+from gcnlab.experiments.stages import Protocol, Stage, backbone_pair
 from gcnlab.training import Schedule
 
 SIDE = 256  # pixels
@@ -53,17 +53,17 @@ def _protocols() -> dict[str, Protocol]:
     def like(name: str, side: int) -> DataSpec:
         return replace(TEMPLATE.data, name=name, side=side, long_side=side)
 
-    voc = [
-        ("Stage-1", like("coco+voc", 320), _schedule(1000, warmup=30)),
-        ("Stage-2", like("voc", SIDE), _schedule(500, 5e-4)),
-        ("Stage-3", like("voc-alone", SIDE), _schedule(250, 2.5e-4)),
-    ]
+    voc = (
+        Stage("Stage-1", like("coco+voc", 320), _schedule(1000, warmup=30)),
+        Stage("Stage-2", like("voc", SIDE), _schedule(500, 5e-4)),
+        Stage("Stage-3", like("voc-alone", SIDE), _schedule(250, 2.5e-4)),
+    )
     camvid = DataSpec("camvid", side=480, height=360, crop=272)
-    street = [("Stage-2", camvid, _schedule(1000, warmup=30))]
+    street = (Stage("Stage-2", camvid, _schedule(1000, warmup=30)),)
     crops = replace(TEMPLATE, test_time=TestTime(crop=360, stride=120))
     return {
-        "voc": with_crf("voc", TEMPLATE, 15, voc, CRF),
-        "street": with_crf("street", crops, 17, street, CRF),
+        "voc": Protocol("voc", TEMPLATE, 15, voc, CRF),
+        "street": Protocol("street", crops, 17, street, CRF),
     }
 
 

@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from importlib.resources import files
 from pathlib import Path
 
 import torch
@@ -30,11 +29,10 @@ from gcnlab.experiments.config import (
 from gcnlab.experiments.environment import fixed_threads, pick_device
 from gcnlab.experiments.measuring import CURVE_IMAGES, TRAINING_IMAGES
 from gcnlab.experiments.probabilities import TUNING_IMAGES
-from gcnlab.experiments.resources import STATES
 from gcnlab.training import make_step
 
 BACKWARD = 2  # multiply-adds of a backward pass per one of the forward pass
-CARDS = json.loads(files(__package__).joinpath("cards.json").read_text(encoding="utf-8"))
+CARDS = json.loads(Path(__file__).with_name("cards.json").read_text(encoding="utf-8"))
 
 
 @dataclass(frozen=True)
@@ -108,7 +106,8 @@ def network(run: Run) -> Network:
 
 def _looks(run: Training | Evaluation) -> float:
     """Training images' worth of pixels in all views of one validation image."""
-    how, (height, width), own = run.test_time or TestTime(), run.data.canvas, input_size(run)
+    how, own = run.test_time or TestTime(), input_size(run)
+    height, width = run.data.for_validation.canvas
     pixels = 0
     for scale in how.scales:
         sides = [max(1, round(side * scale)) for side in (height, width)]
@@ -138,7 +137,7 @@ def need(run: Run, data_root: Path | None = None) -> Need:
     looked_at = schedule.evaluations * min(CURVE_IMAGES, val) + val
     if isinstance(run, Training):
         looked_at = (looked_at + min(TRAINING_IMAGES, train)) * _looks(run)
-    states = STATES + (schedule.optimizer == "adamw")
+    states = 3 + (schedule.optimizer == "adamw")  # weights, gradients, one moment or two
     memory = 4 * states * costs.parameters + schedule.batch_size * costs.activations
     return Need(run, costs, schedule.steps, images / train, images, looked_at, memory,
                 4 * costs.parameters)  # fmt: skip

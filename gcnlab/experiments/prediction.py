@@ -72,8 +72,9 @@ class Predictor:
     """The finished run of a record, ready for pictures: ``predictor(image)`` → (H, W) class ids.
 
     The ids are those of the run's data set: uint8, or uint16 beyond 256 classes. A run of the MS or
-    the CRF row looks at a picture as that row did. Pictures larger than those of the profile are
-    scaled down, and the class probabilities scaled back.
+    the CRF row looks at a picture as that row did. Pictures are
+    scaled as the profile scales its images, else down if they are larger than these, and the class
+    probabilities scaled back.
 
     ``UserError`` if the run is a classifier, or its weights are not beside its record (the
     committed study has none).
@@ -93,7 +94,7 @@ class Predictor:
         self.context, self.class_ids = inference_context(), _class_ids(run.data)
 
     def __call__(self, image: Image.Image) -> np.ndarray:
-        spec, (width, height) = self.run.data, image.size
+        spec, (width, height) = self.run.data.for_validation, image.size
         factor = min(1.0, spec.canvas[0] / height, spec.canvas[1] / width)
         if spec.long_side:
             factor = spec.long_side / max(image.size)

@@ -37,50 +37,44 @@ def evaluate(run: Evaluation, store: Store, log: Callable[[str], None]) -> dict[
     log(f"{run.name}: {total} images at scales {scales}")
     with files.whole_folder(store.output(run)) as work:  # others are kept away by the run's lock
         scored = score_predictions(
-            _predicted(run, store, "val", list(range(total)), work),
+            _predicted(run, store, "val", None, work),
             len(run.data.class_names),
             distances(run.training),
         )
-        for _ in _predicted(run, store, "train", _tuning_images(run, store), work):
+        for _ in _predicted(run, store, "train", TUNING_IMAGES, work):
             pass
     return {"weights": None, "history": [], **from_counts(scored, run.training)}
 
 
-def _predicted(run: Evaluation, store: Store, split: str, numbers: list[int], work: Path) -> Pairs:
-    """Predictions and labels of the images ``numbers``; saves the probabilities on the way."""
+def _predicted(run: Evaluation, store: Store, split: str, most: int | None, work: Path) -> Pairs:
+    """Predictions and labels of ``most`` images; saves the probabilities on the way."""
     model = trained_model(run.start, store).to(pick_device(), memory_format=torch.channels_last)
     context = inference_context()
     (work / split).mkdir(parents=True)
-    remaining = iter(numbers)
-    for images, labels, sizes in batches_of(run.data, split, store, numbers):
+    numbers = iter(evenly_spaced(most, len(data.samples(run.data, split, store.data_root))))
+    for images, labels, sizes in batches_of(run.data, split, store, most):
         batch = probabilities(model, images, run.test_time, context)
         for scores, label, (height, width) in zip(batch, labels, sizes, strict=True):
             scores = scores[:, :height, :width].numpy().astype(np.float16)
             content = io.BytesIO()  # on a full disk, numpy's own writing to a file does not say so
             np.save(content, scores)
-            (work / split / f"{next(remaining)}.npy").write_bytes(content.getvalue())
+            (work / split / f"{next(numbers)}.npy").write_bytes(content.getvalue())
             yield scores.argmax(0), label[:height, :width]
-
-
-def _tuning_images(run: Evaluation | CrfEvaluation, store: Store) -> list[int]:
-    return evenly_spaced(TUNING_IMAGES, len(data.samples(run.data, "train", store.data_root)))
 
 
 def refine(run: CrfEvaluation, store: Store, log: Callable[[str], None]) -> dict[str, Any]:
     """Apply the CRF to kept probabilities, with the kernels that score best on the tuning
     images."""
     run.crf.check_backend()
-    classes, candidates = len(run.data.class_names), run.crf.candidates
-    tuned, numbers = [], _tuning_images(run, store)
+    classes, candidates, tuned = len(run.data.class_names), run.crf.candidates, []
     for kernels in candidates if len(candidates) > 1 else ():
-        scored = score_predictions(_refined(run, store, "train", numbers, kernels), classes)
+        scored = score_predictions(_refined(run, store, "train", TUNING_IMAGES, kernels), classes)
         tuned.append(scored.confusion.miou())
-        log(f"{run.name}: mIoU {tuned[-1]:.4f} on {len(numbers)} training images with {kernels}")
+        images = f"{len(scored.images)} training images"
+        log(f"{run.name}: mIoU {tuned[-1]:.4f} on {images} with {kernels}")
     chosen = candidates[int(np.argmax(tuned)) if tuned else 0]
-    everything = list(range(len(data.samples(run.data, "val", store.data_root))))
-    scored = score_predictions(
-        _refined(run, store, "val", everything, chosen), classes, distances(run.training)
-    )
+    refined = _refined(run, store, "val", None, chosen)
+    scored = score_predictions(refined, classes, distances(run.training))
     crf = {
         "backend": run.crf.backend,
         "version": run.crf.version(),
@@ -91,10 +85,10 @@ def refine(run: CrfEvaluation, store: Store, log: Callable[[str], None]) -> dict
 
 
 def _refined(
-    run: CrfEvaluation, store: Store, split: str, numbers: list[int], kernels: Pairwise
+    run: CrfEvaluation, store: Store, split: str, most: int | None, kernels: Pairwise
 ) -> Pairs:
     folder, loaded = store.output(run.start) / split, data.load(run.data, split, store.data_root)
-    for number in numbers:
+    for number in evenly_spaced(most, len(loaded)):
         image, label, (height, width) = loaded[number]
         pixels = image[:, :height, :width].permute(1, 2, 0).numpy()
         scores = np.load(folder / f"{number}.npy", allow_pickle=False).astype(np.float32)

@@ -6,7 +6,7 @@ from functools import cached_property
 
 import torch
 
-from gcnlab.errors import UserError
+from gcnlab.errors import check_name
 from gcnlab.experiments import paper_setting, photo_setting, synthetic_setting
 from gcnlab.experiments.config import Training
 from gcnlab.experiments.stages import Protocol
@@ -86,6 +86,5 @@ PROFILES = {
 
 def get(name: str) -> Profile:
     """The profile ``name``; ``UserError`` names the known ones."""
-    if name not in PROFILES:
-        raise UserError(f"unknown profile {name!r}; choose one of {', '.join(PROFILES)}")
+    check_name("profile", name, PROFILES)
     return PROFILES[name]

@@ -80,7 +80,7 @@ def instances(run: Training, index: int, label: np.ndarray, store: Store) -> tup
     return connected_objects(label), "connected components"
 
 
-def _image(run: Training, index: int, store: Store) -> tuple[torch.Tensor, np.ndarray]:
+def validation_image(run: Training, index: int, store: Store) -> tuple[torch.Tensor, np.ndarray]:
     """A validation image (3, H, W) and its label (H, W), unpadded."""
     image, label, (height, width) = data.load(run.data, "val", store.data_root)[index]
     return image[:, :height, :width], label[:height, :width].numpy()
@@ -93,7 +93,7 @@ def objects_to_measure(run: Training, per_bin: int, store: Store) -> Iterator[Ob
     for index in range(len(data.load(run.data, "val", store.data_root))):
         if not any(left):
             return
-        _, label = _image(run, index, store)
+        _, label = validation_image(run, index, store)
         objects, _ = instances(run, index, label, store)
         for number, size in object_sizes(objects).items():
             size_bin = int(np.searchsorted(bounds, size, side="right")) - 1
@@ -167,7 +167,7 @@ def _fields(
     model: torch.nn.Module, run: Training, object_: ObjectToMeasure, store: Store
 ) -> dict[str, Any]:
     """Sides of the valid and the effective field at one object."""
-    image, label = _image(run, object_.image, store)
+    image, label = validation_image(run, object_.image, store)
     class_id, point = int(label[object_.point]), object_.point
     valid = occlusion_map(model, image, point, *_occlusion(run), class_id, log=None).clamp(min=0)
     effective = gradient_map(model, image[None], point, class_id)
@@ -185,7 +185,7 @@ def _scores_by_size(model: torch.nn.Module, run: Training, store: Store) -> tupl
     scores = ScoresBySize(edges(run), len(run.data.class_names), run.boundary_distance)
     origins, context = set(), inference_context()
     for index in range(len(data.load(run.data, "val", store.data_root))):
-        image, label = _image(run, index, store)
+        image, label = validation_image(run, index, store)
         prediction = predict(model, image[None], context, run.test_time)[0].cpu().numpy()
         objects, origin = instances(run, index, label, store)
         origins.add(origin)

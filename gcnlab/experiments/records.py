@@ -29,11 +29,6 @@ _SCHEMA = Path(__file__).with_name("record.schema.json")
 _check = fastjsonschema.compile(json.loads(_SCHEMA.read_text(encoding="utf-8")))
 
 
-def path_of(out: Path, profile: str, folder: str, name: str, key: str) -> Path:
-    """Where the record of this name and key is, or would be."""
-    return out / profile / folder / f"{name}-{key}.json"
-
-
 def write(record: Record, path: Path) -> None:
     """Write ``record`` atomically; undefined numbers (nan) become null."""
     files.write(json.dumps(_without_nan(record), indent=1, ensure_ascii=False) + "\n", path)
@@ -82,10 +77,10 @@ def read_all(out: Path, profile: str, folder: str = "runs") -> list[Record]:
 def digests(folder: Path) -> dict[str, str]:
     """SHA-256 of every record of a profile's ``folder``, by its path below that."""
     paths = sorted(path for name in FOLDERS for path in (folder / name).glob("*.json"))
-    paths = [path for path in paths if path.is_file()]  # reading a pipe would wait for ever
     return {
         path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in paths
+        if path.is_file()  # reading a pipe would wait for ever
     }
 
 
@@ -102,10 +97,15 @@ def _manifest(path: Path) -> dict[str, str]:
 def check_manifest(folder: Path) -> list[str]:
     """What differs between the records of a profile's ``folder`` and its manifest, a line each."""
     known, present = _manifest(folder / MANIFEST), digests(folder)
-    lines = [f"{name} is missing" for name in known.keys() - present.keys()]
-    lines += [f"{name} is not in the manifest" for name in present.keys() - known.keys()]
+    new = [f"{name} is not in the manifest" for name in present.keys() - known.keys()]
+    return sorted(new + _broken(known, present))
+
+
+def _broken(known: dict[str, str], present: dict[str, str]) -> list[str]:
+    """The records of a manifest that are missing or other ones, a line each."""
+    lost = [f"{name} is missing" for name in known.keys() - present.keys()]
     both = known.keys() & present.keys()
-    return sorted(lines + [f"{name} was changed" for name in both if known[name] != present[name]])
+    return sorted(lost + [f"{name} was changed" for name in both if known[name] != present[name]])
 
 
 def extend_manifest(folder: Path) -> int:
@@ -113,13 +113,11 @@ def extend_manifest(folder: Path) -> int:
 
     ``UserError`` if a record that is in it was changed or is missing: a manifest only grows.
     """
-    wrong = [line for line in check_manifest(folder) if not line.endswith("not in the manifest")]
-    if wrong:
+    known, present = _manifest(folder / MANIFEST), digests(folder)
+    if wrong := _broken(known, present):
         raise UserError(
             f"{folder}: {len(wrong)} records differ from the manifest, first: {wrong[0]}; restore "
             "them (git checkout)"
         )
-    path, present = folder / MANIFEST, digests(folder)
-    before = len(_manifest(path))
-    files.write(json.dumps(present, indent=1) + "\n", path)
-    return len(present) - before
+    files.write(json.dumps(present, indent=1) + "\n", folder / MANIFEST)
+    return len(present) - len(known)

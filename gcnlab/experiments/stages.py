@@ -27,15 +27,19 @@ class Protocol:
         template: the training that the stages share; head, k, refine, seed, data and schedule are
             filled in.
         k: of the GCN: as large as the C5 of a training image (15 for 512 pixels, 25 for 800).
-        multi_scale: how images are looked at in the MS row; the stages have the template's.
     """
 
     name: str
     template: Training
     k: int
     stages: tuple[Stage, ...]
-    multi_scale: TestTime
     crf: Crf
+
+    @property
+    def multi_scale(self) -> TestTime:
+        """How the MS row looks at images: everywhere at the same scales (an assumption)."""
+        own = self.template.test_time or TestTime()
+        return replace(own, scales=(0.75, 1.0, 1.25), flip=True)
 
     def config(
         self, row: str, head: str, refine: bool, seed: int
@@ -70,21 +74,12 @@ class Protocol:
         return CrfEvaluation(evaluation, self.crf) if after == "-CRF" else evaluation
 
 
-def with_crf(
-    name: str, template: Training, k: int, stages: list[tuple[str, DataSpec, Schedule]], crf: Crf
-) -> Protocol:
-    """A protocol whose MS row has the same scales and flips everywhere (an assumption)."""
-    how = replace(template.test_time or TestTime(), scales=(0.75, 1.0, 1.25), flip=True)
-    return Protocol(name, template, k, tuple(Stage(*stage) for stage in stages), how, crf)
-
-
 def backbone_pair(
     template: Training, backbone: str, classification: DataSpec, recipe: Schedule
 ) -> tuple[Training, Training]:
     """``template`` on ``backbone`` and on its GCN form, each from a pre-training by one recipe."""
-    names = (backbone, f"{backbone.removesuffix('_v1')}_gcn")
     pair = []
-    for name in names:
+    for name in (backbone, f"{backbone.removesuffix('_v1')}_gcn"):
         start = PreTraining(template.profile, classification, name, recipe)
         label = "" if name == template.backbone else f"on-{name}"
         pair.append(replace(template, backbone=name, start=start, label=label))

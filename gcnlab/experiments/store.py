@@ -104,7 +104,7 @@ class Store:
     def record_path(self, run: Run, folder: str = "runs") -> Path | None:
         """Where the record of ``run`` is kept, or in ``fields`` that of its receptive fields."""
         key = self.key(run)
-        return key and records.path_of(self.out, run.profile, folder, run.name, key)
+        return key and self.out / run.profile / folder / f"{run.name}-{key}.json"
 
     def output(self, run: Run) -> Path | None:
         """What a finished run leaves for others: its weights, or the folder of its

@@ -9,7 +9,7 @@ from gcnlab.data.synthetic.cityscapes import PRESENT
 from gcnlab.evaluation.crf import Crf, Pairwise
 from gcnlab.evaluation.inference import TestTime
 from gcnlab.experiments.config import Training
-from gcnlab.experiments.stages import Protocol, backbone_pair, with_crf
+from gcnlab.experiments.stages import Protocol, Stage, backbone_pair
 from gcnlab.training import Schedule
 
 SIDE = 64  # pixels
@@ -82,7 +82,7 @@ def build(
 
 
 def _protocols(template: Training, setting: Setting) -> dict[str, Protocol]:
-    names, crf = ("Stage-1", "Stage-2", "Stage-3"), Crf("exact", setting.candidates, iterations=5)
+    crf = Crf("exact", setting.candidates, iterations=5)
     voc = (
         DataSpec(f"coco+voc:{setting.data}", side=80),
         DataSpec(setting.data, side=SIDE),
@@ -96,10 +96,8 @@ def _protocols(template: Training, setting: Setting) -> dict[str, Protocol]:
         for source in (f"coarse:{streets}", streets)
     ]
     crops = replace(template, test_time=TestTime(crop=64, stride=22))
-    schedules = setting.stages
+    names, schedules = ("Stage-1", "Stage-2", "Stage-3"), setting.stages
     return {
-        "voc": with_crf("voc", template, 15, list(zip(names, voc, schedules, strict=True)), crf),
-        "street": with_crf(
-            "street", crops, 13, list(zip(names[:2], street, schedules[:2], strict=True)), crf
-        ),
+        "voc": Protocol("voc", template, 15, tuple(map(Stage, names, voc, schedules)), crf),
+        "street": Protocol("street", crops, 13, tuple(map(Stage, names, street, schedules)), crf),
     }

@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from gcnlab.errors import NoSuchModel
+from gcnlab.errors import NoSuchModel, check_name
 from gcnlab.models.blocks import Backbone
 from gcnlab.models.resnet import RESNET50_GCN, ResNet, SqueezeNet
 from gcnlab.models.small_resnet import SmallResNet, bottleneck_gcn, small_gcn
@@ -31,6 +31,5 @@ for field, depths in BOTTLENECK_DEPTHS.items():
 
 def build_backbone(name: str) -> Backbone:
     """Build the backbone ``name`` with random weights; ``NoSuchModel`` names the known ones."""
-    if name not in BACKBONES:
-        raise NoSuchModel(f"unknown backbone {name!r}; choose one of {', '.join(BACKBONES)}")
+    check_name("backbone", name, BACKBONES, NoSuchModel)
     return BACKBONES[name]()

@@ -1,7 +1,6 @@
 """What backbones are made of: their contract, shortcuts, and the residual block in GCN form."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -34,13 +33,6 @@ class GCNStage(NamedTuple):
 
     k: int
     width: int
-
-
-def check_stages(gcn: Mapping[int, GCNStage] | None) -> Mapping[int, GCNStage]:
-    """``gcn`` or no stages at all; ``ValueError`` for a stage that is not 2, 3, 4 or 5."""
-    if wrong := set(gcn or ()) - {2, 3, 4, 5}:
-        raise ValueError(f"gcn names stage {min(wrong)}; the stages are 2, 3, 4 and 5")
-    return gcn or {}
 
 
 def conv_bn(inputs: int, outputs: int, kernel: tuple = (1, 1), stride: int = 1) -> list[nn.Module]:

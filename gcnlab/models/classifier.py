@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from gcnlab.errors import NoSuchModel, check_name
 from gcnlab.models.backbones import build_backbone
 
 # mean and standard deviation of values in [0, 1], RGB
@@ -24,9 +25,7 @@ class Normalize(nn.Module):
 
     def __init__(self, convention: str = "rgb"):
         super().__init__()
-        if convention not in CONVENTIONS:
-            known = ", ".join(CONVENTIONS)
-            raise ValueError(f"unknown normalization {convention!r}; choose one of {known}")
+        check_name("normalization", convention, CONVENTIONS, NoSuchModel)
         self.bgr = convention == "caffe"
         for name, values in zip(("mean", "std"), CONVENTIONS[convention], strict=True):
             self.register_buffer(name, torch.tensor(values).view(1, 3, 1, 1), persistent=False)

@@ -13,7 +13,7 @@ from math import sqrt
 import torch
 from torch import Tensor, nn
 
-from gcnlab.errors import NoSuchModel
+from gcnlab.errors import NoSuchModel, check_name
 
 
 def _conv(
@@ -112,8 +112,7 @@ def build_head(
     Raises:
         NoSuchModel: unknown name, even or missing ``k``, or ``m`` for a head that has none.
     """
-    if name not in HEADS:
-        raise NoSuchModel(f"unknown head {name!r}; choose one of {', '.join(HEADS)}")
+    check_name("head", name, HEADS, NoSuchModel)
     if name == "conv1x1":
         if k not in (None, 1):
             raise NoSuchModel(f"head 'conv1x1' has k = 1, not {k}")

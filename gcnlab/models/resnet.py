@@ -6,7 +6,7 @@ from itertools import pairwise
 import torchvision
 from torch import nn
 
-from gcnlab.models.blocks import Backbone, GCNBlock, GCNStage, check_stages
+from gcnlab.models.blocks import Backbone, GCNBlock, GCNStage
 
 RESNET50_GCN = {4: GCNStage(5, 85), 5: GCNStage(7, 128)}  # the stages that change, and their sizes
 
@@ -17,15 +17,12 @@ class ResNet(Backbone):
     Parameter names are torchvision's, so that its weight files load unchanged.
 
     Args:
-        depth: 18, 34, 50, 101 or 152.
+        depth: 18, 34, 50, 101 or 152; with ``caffe`` one that has bottlenecks, 50 or more.
         caffe: as the original ResNet in Caffe, and the paper: the resolution is halved in the first
             1×1 convolution of a bottleneck, not in its 3×3, and the windows of the max pooling
             begin at the first pixel. The tensors of the two have the same names and shapes: a file
             does not say which it was trained for.
         gcn: stages (2 … 5) whose blocks become :class:`GCNBlock`, and their sizes.
-
-    Raises:
-        ValueError: ``caffe`` without bottlenecks, or an unknown stage.
     """
 
     strides = (4, 8, 16, 32)
@@ -37,12 +34,10 @@ class ResNet(Backbone):
         for name in ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4"):
             setattr(self, name, getattr(net, name))
         if caffe:
-            if depth < 50:
-                raise ValueError(f"ResNet-{depth} has no bottlenecks: use depth 50 or more")
             for stage in (self.layer2, self.layer3, self.layer4):
                 stage[0].conv1.stride, stage[0].conv2.stride = (2, 2), (1, 1)
             self.maxpool = nn.MaxPool2d(3, 2, ceil_mode=True)
-        for stage, size in check_stages(gcn).items():
+        for stage, size in (gcn or {}).items():
             before, channels = (64, *self.channels)[stage - 2 : stage]
             first = GCNBlock(before, channels, *size, stride=1 if stage == 2 else 2)
             blocks = len(getattr(self, f"layer{stage - 1}"))

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gcnlab.errors import NoSuchModel, check_name
 from gcnlab.models.backbones import build_backbone
 from gcnlab.models.classifier import Normalize
 from gcnlab.models.folding import fold_frozen
@@ -63,9 +64,7 @@ class Segmenter(nn.Module):
         batch_norm: str,
     ):
         super().__init__()
-        if batch_norm not in BATCH_NORM:
-            known = ", ".join(BATCH_NORM)
-            raise ValueError(f"unknown batch_norm {batch_norm!r}; choose one of {known}")
+        check_name("batch_norm", batch_norm, BATCH_NORM, NoSuchModel)
         self.normalize, self.backbone = Normalize(normalization), backbone
         self.heads = nn.ModuleList(heads)
 

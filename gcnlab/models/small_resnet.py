@@ -5,9 +5,8 @@ from collections.abc import Mapping
 from torch import nn
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
-from gcnlab.models.blocks import Backbone, GCNBlock, GCNStage, check_stages, conv_bn, shortcut
+from gcnlab.models.blocks import Backbone, GCNBlock, GCNStage, conv_bn, shortcut
 
-BLOCKS = ("basic", "bottleneck")
 NARROWEST = 8  # channels inside a bottleneck: a quarter of the stage's, but at least so many
 
 
@@ -25,9 +24,6 @@ class SmallResNet(Backbone):
         gcn: stages (2 … 5) whose blocks become :class:`GCNBlock`, and their sizes.
         block: ``basic`` (two 3×3) or ``bottleneck`` (1×1, 3×3 with the stride, 1×1).
         depths: blocks of each stage.
-
-    Raises:
-        ValueError: an unknown block or stage, or a stage without a block.
     """
 
     def __init__(
@@ -39,14 +35,10 @@ class SmallResNet(Backbone):
         depths: tuple[int, int, int, int] = (1, 1, 1, 1),
     ):
         super().__init__()
-        if block not in BLOCKS:
-            raise ValueError(f"unknown block {block!r}; choose one of {', '.join(BLOCKS)}")
-        if len(depths) != 4 or min(depths) < 1:
-            raise ValueError(f"depths {depths} must be four numbers of at least 1")
         self.strides = tuple(stem_stride * s for s in (1, 2, 4, 4))
         self.channels = (width, 2 * width, 4 * width, 8 * width)
         self.stem = nn.Sequential(*conv_bn(3, width, (3, 3), stem_stride), nn.ReLU())
-        gcn, before = check_stages(gcn), width
+        gcn, before = gcn or {}, width
         self.stages = nn.ModuleList()
         for i, (channels, stride) in enumerate(zip(self.channels, (1, 2, 2, 1), strict=True)):
             shapes = [(before, channels, stride)] + [(channels, channels, 1)] * (depths[i] - 1)

@@ -4,8 +4,6 @@ The data are three JSON files beside this one; every other room reads published 
 """
 
 import json
-from copy import deepcopy
-from functools import cache
 from importlib.resources import files
 from typing import Any
 
@@ -14,7 +12,6 @@ import pandas as pd
 __all__ = ["assumptions", "cells", "claims", "published"]
 
 
-@cache
 def _read(name: str) -> Any:
     return json.loads(files(__name__).joinpath(name).read_text(encoding="utf-8"))
 
@@ -27,7 +24,7 @@ def published(table: str | int) -> dict[str, Any]:
     tables = _read("tables.json")
     if str(table) not in tables:
         raise ValueError(f"the paper has no table {table!r}; valid tables: {', '.join(tables)}")
-    return deepcopy(tables[str(table)])
+    return tables[str(table)]
 
 
 def cells(table: str | int) -> pd.DataFrame:
@@ -50,10 +47,10 @@ def cells(table: str | int) -> pd.DataFrame:
 def claims() -> list[dict[str, Any]]:
     """The claims of the text: id, claim, what is compared in short, source, tables that bear on
     it, and a note or ""."""
-    return deepcopy(_read("claims.json"))
+    return _read("claims.json")
 
 
 def assumptions() -> list[dict[str, Any]]:
     """Every choice that the paper leaves open: id, question, our choice, its reason and its
     source."""
-    return deepcopy(_read("assumptions.json"))
+    return _read("assumptions.json")

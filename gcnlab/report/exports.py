@@ -63,14 +63,14 @@ def hours(profile: Profile, records: list[Record]) -> dict[str, float]:
 
 def record_links(verdicts: list[Verdict], records: list[Record]) -> str:
     """Per claim its comparisons, each with its intervals and links to the records behind it."""
-    files = {record["key"]: f"{record['name']}-{record['key']}.json" for record in records}
+    names = {record["key"]: f"{record['name']}-{record['key']}.json" for record in records}
     lines = ["# From a number to its records", "", "Intervals of 95 %; unpaired: Welch's; over "
              "images: over resampled validation images.", ""]  # fmt: skip
     for verdict in verdicts:
         lines += [f"## Claim {verdict.id}", "", f"{verdict.claim} {verdict.statement}", ""]
         folder = "runs" if rule_for(verdict.id).test.needs() else "fields"
         for effect in verdict.effects:
-            links = (f"[{files[key]}](../{folder}/{files[key]})" for key in effect.keys)
+            links = (f"[{names[key]}](../{folder}/{names[key]})" for key in effect.keys)
             bounds = {"within seeds": (effect.low, effect.high), "unpaired": effect.welch,
                       "over images": (effect.boot_low, effect.boot_high)}  # fmt: skip
             told = [f"{name} [{pair[0]:.2f}, {pair[1]:.2f}]" for name, pair in bounds.items()

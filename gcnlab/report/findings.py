@@ -50,10 +50,10 @@ def heading(question: Question, settings: list[Setting]) -> str:
     return verdicts.finding([(one, one.verdict(claim)) for one in settings], question.text)
 
 
-def markdown(settings: list[Setting]) -> str:
+def markdown(settings: list[Setting], others: list[Setting]) -> str:
     """A section per question: the finding, then every claim with what each setting says of it.
 
-    A claim of several tables is told once.
+    A claim of several tables is told once; of the ``others`` those speak that compared something.
     """
     lines = []
     for question in questions():
@@ -62,9 +62,10 @@ def markdown(settings: list[Setting]) -> str:
         lines += [f"{question.short} ({question.source}). {text}", ""]
         for claim in question.claims * (not question.shared):
             judged = [(one, one.verdict(claim)) for one in settings]
-            published = verdicts.published_text(verdict for _, verdict in judged)
+            published = verdicts.published_text(claim)
             stated = verdicts.stated(judged[0][1])
             lines += [f"**Claim {claim}: {stated}** From the paper's tables: {published}.", ""]
+            judged += [(one, v) for one in others if (v := one.verdict(claim)).effects]
             lines += [_line(one, verdict) for one, verdict in judged] + [""]
     return "\n".join(lines)
 

@@ -1,5 +1,6 @@
 """Differences between the cells of one table, and their chart: a line over k, or rows."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -12,19 +13,13 @@ from gcnlab.report.style import Chart, styled
 from gcnlab.report.words import seeds_text, signed
 
 Labels = dict[str, str]  # source → what a reader calls it
-Row = dict[str, Any] | pd.Series  # of a long table, see `gcnlab.analysis.tables.compare`
+Row = dict[str, Any]  # of a long table, see `gcnlab.analysis.tables.compare`
 Pair = tuple[str, str, Any, Row, Row]  # label, panel, where on the axis, and what is compared
 FAR = 8  # times the largest published difference: beyond it the axis becomes logarithmic
 
 
-def sources_of(frame: pd.DataFrame) -> list[str]:
-    """The sources of a long table that have any score."""
-    names = [name.removesuffix("_mean") for name in frame.columns if name.endswith("_mean")]
-    return [name for name in names if frame[f"{name}_n"].gt(0).any()]
-
-
-def differences(frame: pd.DataFrame, pairs: list[Pair]) -> pd.DataFrame:
-    """One row per pair and source, and per pair one for the source ``published``.
+def differences(pairs: list[Pair], sources: Iterable[str]) -> pd.DataFrame:
+    """One row per pair and source of ``sources``, and per pair one for the source ``published``.
 
     Columns: label, group, x, source, mean, low, high, n, values; in points. ``values`` are the
     differences within seeds, ``low`` and ``high`` their 95 % t interval, nan for fewer than three.
@@ -34,7 +29,7 @@ def differences(frame: pd.DataFrame, pairs: list[Pair]) -> pd.DataFrame:
     for label, group, x, better, worse in pairs:
         gap = better["published"] - worse["published"]
         rows.append((label, group, x, "published", gap, np.nan, np.nan, int(gap == gap), []))
-        for source in sources_of(frame):
+        for source in sources:
             both = (better[f"{source}_scores"], worse[f"{source}_scores"])
             values = statistics.differences(*both).tolist()
             bounds = statistics.interval(values)
@@ -59,10 +54,9 @@ def _finding(gains: pd.DataFrame, label: str) -> str:
 def _notes(frame: pd.DataFrame, gains: pd.DataFrame, labels: Labels) -> str:
     """The part of a caption that says n for every source, what was not run, and what diverged."""
     parts, diverged = [], []
-    shown = sources_of(frame)
     for source, words in labels.items():
         own = gains.loc[gains["source"] == source, "n"]
-        parts += [f"{words}: {seeds_text(own)}."] * (source in shown)
+        parts += [f"{words}: {seeds_text(own)}."] * bool(frame[f"{source}_n"].gt(0).any())
         for row in frame[frame[f"{source}_diverged"] > 0].to_dict("records"):
             diverged.append(f"{row['row']} {row['column']} ({row[f'{source}_diverged']})")
     if diverged:
@@ -86,7 +80,7 @@ def chart(
         labels: sources in words. what: begins the caption. told: labels of the pairs that the title
             tells of, by default of the last.
     """
-    gains = differences(frame, pairs)
+    gains = differences(pairs, labels)
     drawn = gains[gains["n"] > 0]
     marks = {"published": style.PUBLISHED | {"label": "published", "linestyle": "--"}}
     for (source, words), mark in zip(labels.items(), style.SOURCES, strict=False):

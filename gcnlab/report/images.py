@@ -96,11 +96,7 @@ def qualitative(
     Args:
         images: (H, W, 3) each.
         predictions: name → one map per image; the last name is compared with the first.
-
-    Raises ValueError for no image or fewer than two models: then there is nothing to compare.
     """
-    if not len(images) or len(predictions) < 2:
-        raise ValueError("no examples to show")
     names, by_image = list(predictions), list(zip(*predictions.values(), strict=True))
     scores = [[image_miou(truth, labels, len(class_names)) for labels in maps]
               for truth, maps in zip(truths, by_image, strict=True)]  # fmt: skip
@@ -129,9 +125,7 @@ def qualitative(
 def samples(
     images: Sequence[NDArray[np.uint8]], truths: Sequence[Map], class_names: Sequence[str]
 ) -> Chart:
-    """Images above their truths, at most eight in a row; ValueError for none."""
-    if not len(images):
-        raise ValueError("no samples to show")
+    """Images above their truths, at most eight in a row."""
     wide, rows = -(-len(images) // -(-len(images) // 8)), []
     for start in range(0, len(images), wide):
         part = slice(start, start + wide)

@@ -41,16 +41,6 @@ def trained_tables(notebook: Path) -> list[str]:
     return re.findall(r"\d+", " ".join(calls))
 
 
-def check_parameters(notebook: Path, parameters: dict[str, Any]) -> None:
-    """``UserError`` for a parameter that ``notebook`` lacks: papermill would ignore it."""
-    import papermill
-
-    known = papermill.inspect_notebook(str(notebook))
-    for name in parameters:
-        if name not in known:
-            raise UserError(f"{notebook.name} has no parameter {name!r}; it has {', '.join(known)}")
-
-
 def execute(notebook: Path, folder: Path, parameters: dict[str, Any], origin: str = "") -> Path:
     """Run ``notebook`` with ``parameters``; write it executed, and as HTML, into ``folder``.
 
@@ -62,7 +52,6 @@ def execute(notebook: Path, folder: Path, parameters: dict[str, Any], origin: st
     from nbclient.exceptions import DeadKernelError
     from papermill.iorw import papermill_io
 
-    check_parameters(notebook, parameters)
     folder.mkdir(parents=True, exist_ok=True)
     executed, page = folder / notebook.name, (folder / notebook.name).with_suffix(".html")
     # A failing cell's error is in the notebook; the kernel's own log only says how it was ended.

@@ -44,11 +44,11 @@ class Section:
 def write(session: "Session") -> Path:
     """Write tables, figures and ``report.html`` below ``<out>/<profile>``; returns its path."""
     folder = session.out / session.profile.name
-    setting, known = judged.setting(session), links(folder, session.out)
+    settings, known = judged.compared(session), links(folder, session.out)
+    setting = settings[0]
     exports.write_tables(session, setting.verdicts, folder / "tables")
-    settings = [setting, *(one for one in judged.studies() if one.kind != setting.kind)]
     sections = [*_sections(session, settings, known), *_beyond_the_paper(session)]
-    effects = {one.title: {n: e for n, e in one.effects.items() if e.n} for one in settings}
+    effects = {one.title: one.effects for one in settings}
     hero = agreement(effects) if any(effects.values()) else None
     named = {f"{s.asked.anchor}-{i}": c for s in sections for i, c in enumerate(s.charts, start=1)}
     _write_figures(named | ({"agreement": hero} if hero else {}), folder / "figures")
@@ -99,7 +99,7 @@ def _evidence(verdict: Verdict, settings: list[judged.Setting]) -> list[str]:
     own = [(one.title, one.verdict(verdict.id)) for one in settings]
     ran = [(title, v) for title, v in own if v.effects]
     run = [f"{t} {judged.effect_text(v.effects[0])}{judged.beside_text(v)}" for t, v in ran]
-    published = judged.published_text(v for _, v in own)
+    published = judged.published_text(verdict.id)
     return [f"{judged.short(verdict.id)}: published {published}", *run] if run else []
 
 
@@ -134,8 +134,9 @@ def _fill_table(
     section: Section, session: "Session", spec: TableSpec, known: dict[str, RecordLink]
 ) -> None:
     frame, labels, profile = session.frame(spec.name), session.labels(), session.profile
+    published = paper.published(spec.name)["split"]
     section.note = (
-        f"Profile {profile.name}: {profile.description}. Published: {spec.data}. "
+        f"Profile {profile.name}: {profile.description}. Published: {published}. "
         f"{spec.note(profile)}"
     )
     section.charts = [getattr(charts, spec.chart)(frame, labels)]

@@ -42,7 +42,7 @@ def values() -> dict[str, str]:
     of the schedules; ``sensitivity``: claims in other settings of the same data; ``second-run``:
     where cells that were trained again ended; ``minutes``: what ``./run_all.sh`` took.
     """
-    settings = verdicts.studies()
+    settings, others = verdicts.studies()
     link = "[{text}](results/{profile}/tables/records.md#claim-{claim})"
     kinds = ", ".join(one.kind for one in settings)
     path = f"results/{settings[0].profile.name}/figures/agreement.svg"
@@ -52,10 +52,10 @@ def values() -> dict[str, str]:
         "answer": " ".join(verdicts.answer(settings)),
         "decisive": markdown(verdicts.effects_table(settings, link, verdicts.DECISIVE)),
         "claims": markdown(verdicts.effects_table(settings, link)),
-        "findings": findings.markdown(settings),
+        "findings": findings.markdown(settings, others),
         "lengths": _lengths(),
-        "sensitivity": _sensitivity(settings, link),
-        "second-run": " ".join(_second_run(one.profile) for one in settings).strip(),
+        "sensitivity": _sensitivity(settings, others, link),
+        "second-run": " ".join(_second_run(one.profile) for one in settings + others).strip(),
         "minutes": _minutes(),
         "hero": f"![The effect of each comparison: published, {kinds}]({path})",
     }
@@ -67,9 +67,10 @@ def _minutes() -> str:
         return f"{minutes:.0f} minutes"
 
 
-def _sensitivity(settings: list[verdicts.Setting], link: str) -> str:
+def _sensitivity(
+    settings: list[verdicts.Setting], others: list[verdicts.Setting], link: str
+) -> str:
     """Claims in other settings of the same data, for which these were run."""
-    others = verdicts.sensitivities()
     run = [v.id for v in settings[0].verdicts if any(one.verdict(v.id).effects for one in others)]
     if not run:
         return "Not run."

@@ -233,12 +233,9 @@ class Session:
 
     def _shown(self, table: str) -> dict[str, Training | None]:
         """The models of which ``table`` gets images, by name: of stages those of the last."""
-        cells = SPECS[table].cells()
-        if "stage" in cells:
-            trained = cells[~cells["stage"].str.contains("MS")]
-            cells = trained[trained["stage"] == trained["stage"].max()]
-        variants = dict.fromkeys(Variant.of_cell(row) for row in cells.itertuples())
-        return {v.title: v.config(self.profile, 0) for v in variants if v.head}
+        variants = [v for v in SPECS[table].variants() if v.head and "MS" not in (v.stage or "")]
+        last = max(v.stage or "" for v in variants)
+        return {v.title: v.config(self.profile, 0) for v in variants if (v.stage or "") == last}
 
     def is_trained(self, run: Run) -> bool:
         """Whether the weights of ``run`` are below ``out``; the committed study has none."""

@@ -23,7 +23,7 @@ from gcnlab.analysis import statistics
 INK, GREY, PALE = "#22303c", "#66717d", "#e4e8ec"
 BLUE, GREEN, ORANGE = "#0072b2", "#007a5a", "#d55e00"
 PUBLISHED = {"color": GREY, "marker": "D", "markersize": 5}
-SOURCES = (  # in the order of a frame's sources: the converged study, the user's run
+SOURCES = (  # in the order of a frame's sources: the committed study, the user's run
     {"color": ORANGE, "marker": "o", "markersize": 6},
     {"color": BLUE, "marker": "s", "markersize": 5},
 )

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -9,6 +10,8 @@ import pandas as pd
 from gcnlab import paper
 from gcnlab.analysis.claims import DECIDED, Verdict
 from gcnlab.analysis.judging import CONTRADICTED, INCONCLUSIVE, NOT_ENOUGH, NOT_RUN, SUPPORTED
+from gcnlab.analysis.rules import rule_for
+from gcnlab.analysis.scores import NotRun, Scores, published_scores
 from gcnlab.analysis.statistics import Effect
 from gcnlab.experiments.profiles import PROFILES, Profile
 from gcnlab.experiments.records import COMMITTED
@@ -47,13 +50,14 @@ class Setting:
 
     @property
     def title(self) -> str:
-        """What a reader calls it, with the profile's name."""
-        return f"{self.kind} ({self.profile.name})"
+        """What a reader calls it: ``synthetic data``, ``synthetic data (quick)``."""
+        kind, _, which = self.profile.title.partition(", ")
+        return f"{kind} ({which})" if which else kind
 
     @property
     def effects(self) -> dict[str, Effect]:
-        """What is compared in short → the judged effect, of every claim that has one."""
-        return {short(v.id): v.effects[0] for v in self.verdicts if v.effects}
+        """What is compared in short → the judged effect, of every claim that was run."""
+        return {short(v.id): v.effects[0] for v in self.verdicts if v.effects and v.effects[0].n}
 
     def verdict(self, claim: int) -> Verdict:
         return next(verdict for verdict in self.verdicts if verdict.id == claim)
@@ -85,7 +89,7 @@ def stated(verdict: Verdict, whole: bool = True) -> str:
 
 def described(settings: Iterable[Setting]) -> str:
     """What each study trained, and what that stands for."""
-    each = [f"*{one.title}*: {one.profile.description}, "
+    each = [f"*{one.title}* (`{one.profile.name}`): {one.profile.description}, "
             f"{one.profile.template.schedule.steps:,} steps" for one in settings]  # fmt: skip
     return f"{'. '.join(each)}. These small networks stand for ResNet-50 and ResNet-152."
 
@@ -95,29 +99,31 @@ def setting(session: "Session") -> Setting:
     return Setting(session.profile, session.judge())
 
 
-def studies() -> list[Setting]:
-    """Of every kind of data the committed study that decides most; of equals the longest."""
-    return [first for first, *_ in _committed()]
+def studies() -> tuple[list[Setting], list[Setting]]:
+    """The committed studies: one for every kind of data, and those in other settings.
 
-
-def sensitivities() -> list[Setting]:
-    """The other committed studies: the same kind of data in another setting."""
-    return [one for _, *others in _committed() for one in others]
-
-
-def _committed() -> list[list[Setting]]:
+    The one is that which trained longest among those that judge the headline; of equals the one
+    that judges most. The others have another schedule or another backbone.
+    """
     from gcnlab.report.session import Session
 
     sessions = [Session(p.name, out=COMMITTED) for p in PROFILES.values() if p.evidence]
     kinds: dict[str, list[Setting]] = {}
     for one in (setting(session) for session in sessions if session.study_records):
         kinds.setdefault(one.kind, []).append(one)
-    return [sorted(group, key=_weight, reverse=True) for group in kinds.values()]
+    groups = [sorted(group, key=_weight, reverse=True) for group in kinds.values()]
+    return [one for one, *_ in groups], [other for _, *others in groups for other in others]
 
 
-def _weight(one: Setting) -> tuple[int, int]:
-    decided = sum(verdict.verdict in DECIDED for verdict in one.verdicts)
-    return decided, one.profile.template.schedule.steps
+def compared(session: "Session") -> list[Setting]:
+    """The session's profile, and the studies of every kind of data that stand beside it."""
+    main, _ = studies()
+    return [setting(session), *(one for one in main if one.profile != session.profile)]
+
+
+def _weight(one: Setting) -> tuple[bool, int, int]:
+    judged = [v.id for v in one.verdicts if v.verdict not in (NOT_RUN, NOT_ENOUGH)]
+    return HEADLINE in judged, one.profile.template.schedule.steps, len(judged)
 
 
 def word_of(verdict: Verdict) -> str:
@@ -150,21 +156,26 @@ def verdict_line(verdict: Verdict) -> str:
     return f"{ICONS[verdict.verdict]} **{word_of(verdict)}**: {told}"
 
 
-def published_text(judged: Iterable[Verdict]) -> str:
-    """The paper's effect with its unit, as any study has it beside its own; – for none."""
-    effects = (verdict.effects[0] for verdict in judged if verdict.effects)
-    effect = next((effect for effect in effects if effect.published is not None), None)
-    return f"{signed(effect.published)} {effect.unit}" if effect else "–"
+@cache
+def published_text(claim: int) -> str:
+    """The effect that the paper's own tables give, with its unit; – where they give none."""
+    rule, known = rule_for(claim), published_scores()
+    scores = {need: {0: known[need]} for need in rule.test.needs() if need in known}
+    try:
+        effects = rule.test.judge(Scores(scores)).effects
+    except NotRun:
+        return "–"
+    return f"{signed(effects[0].published)} {effects[0].unit}" if effects else "–"
 
 
 def answer(settings: list[Setting]) -> list[str]:
-    """Three sentences: what was asked, what came out, and what was not shown."""
+    """Three sentences: what was asked, what came out, and the tally of all claims."""
     headlines = [(one.title, one.verdict(HEADLINE)) for one in settings]
     run = [(title, verdict) for title, verdict in headlines if verdict.effects]
     gains = " and ".join(f"{effect_text(v.effects[0])} on {title}" for title, v in run)
     came_out = (
         f"Over the 1×1 baseline GCN with k = 15 gains, in points of mIoU with 95 % intervals, "
-        f"{gains}, where the paper gains {published_text(v for _, v in run).split()[0]}"
+        f"{gains}, where the paper gains {published_text(HEADLINE).split()[0]}"
     )
     if rising := " and ".join(title for title, verdict in run if not verdict.converged):
         came_out += (
@@ -216,7 +227,7 @@ def effects_table(
     rows = {}
     for claim in claims or [verdict.id for verdict in settings[0].verdicts]:
         judged = [(one, one.verdict(claim)) for one in settings]
-        row = {"measured as": short(claim), "paper": published_text(v for _, v in judged)}
+        row = {"measured as": short(claim), "paper": published_text(claim)}
         for one, verdict in judged:
             row[one.title] = f"{ICONS[verdict.verdict]} {word_of(verdict)}"
             if verdict.effects:

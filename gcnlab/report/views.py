@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as tvf
 
-from gcnlab import data
 from gcnlab.errors import UserError
 from gcnlab.evaluation.receptive_field import occlusion_map, predicted_class
 from gcnlab.experiments import receptive_fields
@@ -136,12 +135,10 @@ class Networks:
     def example(self) -> tuple[Tensor, Point, int, np.ndarray]:
         """Image, point, class and object: the first of middling size that both ends get right."""
         run, fallback = self.profile.template, None
-        split = data.load(run.data, "val", self.store.data_root)
         models = [self.model(k) for k in (1, 15)]
         objects = receptive_fields.objects_to_measure(run, 10, self.store)
         for item in (item for item in objects if item.size_bin == 2):
-            image, label, (height, width) = split[item.image]
-            image, label = image[:, :height, :width], label[:height, :width].numpy()
+            image, label = receptive_fields.validation_image(run, item.image, self.store)
             instances, _ = receptive_fields.instances(run, item.image, label, self.store)
             true = int(label[item.point])
             example = image, item.point, true, instances == item.instance

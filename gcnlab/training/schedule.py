@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from gcnlab.errors import UserError
+from gcnlab.errors import UserError, check_name
 
 _CHOICES = {
     "optimizer": ("adamw", "sgd"),
@@ -50,8 +50,7 @@ class Schedule:
 
     def __post_init__(self):
         for name, allowed in _CHOICES.items():
-            if (value := getattr(self, name)) not in allowed:
-                raise UserError(f"{name} {value!r} is unknown; choose one of {', '.join(allowed)}")
+            check_name(name, getattr(self, name), allowed)
         if self.steps < 1 or self.batch_size < 1 or not 1 <= self.evaluations <= self.steps:
             raise UserError(
                 "steps, batch_size and evaluations must be at least 1, evaluations at most steps"
