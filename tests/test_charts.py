@@ -15,7 +15,7 @@ from gcnlab.experiments import profiles
 from gcnlab.report import charts, fields, learning, style
 from gcnlab.report.agreement import agreement
 from gcnlab.report.gains import differences
-from gcnlab.report.words import seeds_text
+from gcnlab.report.words import listed, seeds_text
 
 LABELS = {"study": "study (quick)", "local": "your run (quick)"}
 COVERAGE = {  # source → seeds of cell i
@@ -235,3 +235,9 @@ def test_names_at_the_edge_keep_apart_and_in_order():
     heights = [text.xy[1] for text in ax.texts]
     assert heights == sorted(heights) and np.diff(heights).min() >= 0.1 - 1e-9
     assert heights[0] == pytest.approx(0.2) and heights[-1] <= 1
+
+
+def test_listed():
+    assert [listed(list(words)) for words in ("", "a", "ab", "abc")] == [
+        "", "a", "a and b", "a, b and c"
+    ]  # fmt: skip

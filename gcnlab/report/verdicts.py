@@ -15,7 +15,7 @@ from gcnlab.analysis.scores import NotRun, Scores, published_scores
 from gcnlab.analysis.statistics import Effect
 from gcnlab.experiments.profiles import PROFILES, Profile
 from gcnlab.experiments.records import COMMITTED
-from gcnlab.report.words import signed
+from gcnlab.report.words import listed, signed
 
 if TYPE_CHECKING:
     from gcnlab.report.session import Session
@@ -172,12 +172,12 @@ def answer(settings: list[Setting]) -> list[str]:
     """Three sentences: what was asked, what came out, and the tally of all claims."""
     headlines = [(one.title, one.verdict(HEADLINE)) for one in settings]
     run = [(title, verdict) for title, verdict in headlines if verdict.effects]
-    gains = " and ".join(f"{effect_text(v.effects[0])} on {title}" for title, v in run)
+    gains = listed([f"{effect_text(v.effects[0])} on {title}" for title, v in run])
     came_out = (
         f"Over the 1×1 baseline GCN with k = 15 gains, in points of mIoU with 95 % intervals, "
         f"{gains}, where the paper gains {published_text(HEADLINE).split()[0]}"
     )
-    if rising := " and ".join(title for title, verdict in run if not verdict.converged):
+    if rising := listed([title for title, verdict in run if not verdict.converged]):
         came_out += (
             f"; the networks on {rising} have not converged: a part may be speed of learning"
         )
@@ -200,18 +200,18 @@ def finding(judged: list[tuple[Setting, Verdict]], question: str) -> str:
     words: dict[str, list[str]] = {}
     for one, verdict in judged:
         if verdict.verdict != NOT_RUN:
-            words.setdefault(verdict.verdict, []).append(one.kind)
+            words.setdefault(verdict.verdict, []).append(one.title)
     if not words:
         return question
     compared = [(one, v) for one, v in judged if v.effects and v.effects[0].n]
-    numbers = ", ".join(f"{effect_text(v.effects[0])} on {one.kind}{v.provisional}"
+    numbers = ", ".join(f"{effect_text(v.effects[0])} on {one.title}{v.provisional}"
                         for one, v in compared)  # fmt: skip
     name, claim = short(judged[0][1].id), stated(judged[0][1], False).rstrip(".")
     if words.keys() == {INCONCLUSIVE}:  # beside what is undecided a number may have the other sign
         claim = name
     elif any(v.effects[0].unit != "points" for _, v in compared):  # points need no words
         numbers = f"{name} {numbers}"
-    told = ", ".join(f"{word} on {' and '.join(kinds)}" for word, kinds in words.items())
+    told = ", ".join(f"{word} on {listed(titles)}" for word, titles in words.items())
     told = (told if len(words) > 1 else next(iter(words))).capitalize()
     lead = "" if words.keys() == {SUPPORTED} else f"{told}: "
     return f"{lead}{claim}{': ' * bool(numbers)}{numbers}"

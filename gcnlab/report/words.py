@@ -1,7 +1,12 @@
 """Numbers as a reader sees them; needs no drawing."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from math import isfinite
+
+
+def listed(words: Sequence[str]) -> str:
+    """``a``, ``a and b`` or ``a, b and c``."""
+    return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
 
 
 def signed(value: float, digits: int = 1) -> str:
