@@ -7,7 +7,6 @@ from scipy.stats import ttest_rel
 
 from gcnlab.analysis import claims, dense_kernel, mechanism
 from gcnlab.analysis.judging import CONTRADICTED, INCONCLUSIVE, NOT_ENOUGH, NOT_RUN, SUPPORTED
-from gcnlab.analysis.scores import NotRun
 from gcnlab.experiments.ablations import ABLATIONS, LARGEST, Ablation
 from gcnlab.experiments.config import to_json
 from gcnlab.experiments.variants import Variant
@@ -73,8 +72,6 @@ def test_claim_21_counts_large_objects_that_the_field_covers(sides, expected):
 def test_without_a_measurement_of_both_models_nothing_is_judged():
     for claim in (13, 21):
         assert judge(claim, []).verdict == judge(claim, both([(20, 60)] * 3)[:3]).verdict == NOT_RUN
-    with pytest.raises(NotRun):
-        mechanism.gain_by_size([field(1, 0)])
 
 
 def test_the_gain_by_size_is_paired_by_seed():

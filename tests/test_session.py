@@ -3,11 +3,13 @@
 import json
 
 import pytest
-from made import save
+from made import SMOKE, save
 
 from gcnlab.errors import UserError
+from gcnlab.experiments.config import to_json
 from gcnlab.experiments.scheduler import plan
 from gcnlab.experiments.store import Store
+from gcnlab.experiments.variants import Variant
 from gcnlab.report import session as room
 from gcnlab.report.session import Session
 
@@ -88,6 +90,16 @@ def test_without_own_runs_tables_name_only_the_study(tmp_path):
     session = Session("smoke", out=tmp_path)
     assert session.labels() == {"study": "study (smoke)"}
     assert not session.has_examples("5") and session.measured() == session.ablations() == []
+
+
+@pytest.mark.parametrize(("networks", "shown"), [
+    ([(1, 0), (3, 0)], False), ([(1, 0), (3, 0), (15, 1)], False), ([(1, 0), (15, 0)], True),
+])  # fmt: skip
+def test_fields_are_shown_once_baseline_and_gcn_15_share_a_seed(networks, shown, monkeypatch):
+    variants = [(Variant("conv1x1") if k == 1 else Variant("gcn", k), seed) for k, seed in networks]
+    fields = [{"config": to_json(v.config(SMOKE, seed))} for v, seed in variants]
+    monkeypatch.setattr(room.selection, "field_records_of", lambda *_: fields)
+    assert Session("smoke").measured() == fields * shown
 
 
 def test_boundary_sensitivity_covers_every_distance_of_the_records(session):

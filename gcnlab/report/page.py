@@ -12,8 +12,6 @@ import pandas as pd
 from gcnlab import __version__, files, paper
 from gcnlab.analysis import dense_kernel, mechanism, power
 from gcnlab.analysis.claims import Verdict
-from gcnlab.analysis.judging import NOT_RUN
-from gcnlab.analysis.scores import NotRun
 from gcnlab.analysis.tables import SPECS, TableSpec
 from gcnlab.experiments.records import Record
 from gcnlab.report import charts, exports, fields, findings, images, learning, views
@@ -173,11 +171,8 @@ def _fields(section: Section, session: "Session") -> None:
 
 def _size_table(measured: list[Record]) -> Table:
     """What the paper's explanation predicts; no claim of its own, so it has no registered rule."""
-    try:
-        outcome = mechanism.gain_grows_with_size(measured)
-        row = {"verdict": outcome.verdict, "statement": outcome.statement, "n": outcome.n}
-    except NotRun as reason:
-        row = {"verdict": NOT_RUN, "statement": str(reason), "n": 0}
+    outcome = mechanism.gain_grows_with_size(measured)
+    row = {"verdict": outcome.verdict, "statement": outcome.statement, "n": outcome.n}
     return of_frame(pd.DataFrame([row], index=pd.Index(["GCN 15 − 1×1"], name="gain")))
 
 

@@ -164,14 +164,14 @@ class Session:
         return self.local_records or self.study_records
 
     def measured(self) -> list[Record]:
-        """The receptive fields that were measured of :attr:`records`; none until baseline and GCN
-        have a seed in common."""
+        """The receptive fields that were measured of :attr:`records`; none until the baseline and
+        GCN 15, which are compared, have a seed in common."""
         own = self.local_records
         out, counted = (self.out, own) if own else (COMMITTED, self.study_records)
         everything = records.read_all(out, self.profile.name, "fields")
         measured = selection.field_records_of(everything, counted)
-        runs = {(run.head, run.seed) for run in map(selection.run_of, measured)}
-        base, gcn = ({s for h, s in runs if h == head} for head in ("conv1x1", "gcn"))
+        runs = {(run.k or 1, run.seed) for run in map(selection.run_of, measured)}
+        base, gcn = ({seed for k, seed in runs if k == size} for size in (1, 15))
         return measured if base & gcn else []
 
     def ablations(self) -> list[Record]:
