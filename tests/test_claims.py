@@ -70,7 +70,7 @@ def test_a_claim_beyond_the_papers_is_decided_by_its_rule(rule, monkeypatch):
     scores = {variant: 60 + 3 * i for i, (variant, _) in enumerate(reversed(rule.test.needs()))}
     (verdict,) = claims.judge(SYNTHETIC, study(scores, range(rule.planned_n)), (), rule.claim)
     assert verdict.verdict in claims.DECIDED and verdict.n == rule.planned_n, verdict.statement
-    assert "what it says" in claims.verdict_frame([verdict])
+    assert "as tested" in claims.verdict_frame([verdict])
     assert rule.claim not in {verdict.id for verdict in claims.judge(SYNTHETIC, [])}
 
 

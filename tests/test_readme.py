@@ -81,7 +81,7 @@ def test_the_answer_is_three_sentences_with_n_interval_and_profile():
     asked, came_out, missing = verdicts.answer(SETTINGS)
     assert "k×1 and 1×k" in asked
     assert "+7.0 [+5.8, +8.2] (n = 6) on synthetic data" in came_out
-    assert "1 need no runs (1 contradicted); of the others, on syn" in missing
+    assert "1 are counted, not trained (1 contradicted); of the others, on syn" in missing
     assert "data 1 supported; on photo" in missing and "paper's own scale" in missing
     smoke = [verdicts.Setting(profiles.get("smoke"), SETTINGS[0].verdicts)]
     assert "never evidence" in verdicts.answer(smoke)[2]
@@ -188,7 +188,7 @@ def test_a_second_study_gets_its_column_its_lines_and_its_panel(monkeypatch):
     for claim in paper.claims():
         told = values["findings"].count(f"**Claim {claim['id']}: ")
         assert told == 1 and claim["claim"] in values["findings"], "once, in the paper's words too"
-    assert "(section 4.3). Judged together with an earlier table." in values["findings"]
+    assert "(section 4.3). Judged as claim 12." in values["findings"]
     assert "near boundaries +1.0 [" in values["claims"], "points beside the shares of claim 7"
     chart = agreement({one.title: one.effects for one in settings})
     assert {"published (one run", "photographs"} <= {

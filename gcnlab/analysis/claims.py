@@ -8,7 +8,7 @@ import pandas as pd
 
 from gcnlab import paper
 from gcnlab.analysis import judging
-from gcnlab.analysis.comparisons import Better
+from gcnlab.analysis.comparisons import Better, MoreIn
 from gcnlab.analysis.counted import Counted
 from gcnlab.analysis.curves import still_rising
 from gcnlab.analysis.rules import BASE, OWN, RULES, STACK_KS, Rule, own_variants, rule_for
@@ -25,6 +25,8 @@ BESIDE = {
     5: {"stack − 1×1 baseline": Better(tuple((Variant("stack", k), BASE) for k in STACK_KS))},
     7: {"in points, inside": Better(rule_for(2).test.pairs, metric="internal_accuracy"),
         "near boundaries": Better(rule_for(2).test.pairs, metric="boundary_accuracy")},
+    8: {"share of the errors removed, near boundaries − inside": MoreIn(
+        rule_for(8).test.better, rule_for(8).test.worse, "boundary_accuracy", "internal_accuracy")},
     11: {"gain that remains with GCN and BR": Better((rule_for(11).test.small,))},
 }  # fmt: skip
 
@@ -107,13 +109,12 @@ def _beside(claim: int, scores: Scores) -> dict[str, Effect]:
 
 
 def verdict_frame(verdicts: Sequence[Verdict]) -> pd.DataFrame:
-    """Verdicts for reading: claim, what it or the paper says, verdict, statement, n, what was
-    detectable."""
-    own = any(v.source == NOT_THE_PAPERS for v in verdicts)
+    """Verdicts for reading: claim, as tested, verdict, statement, n, what was detectable."""
+    tested = {claim["id"]: claim.get("tested") for claim in paper.claims()}
     rows = [
         {
             "claim": v.id,
-            "what it says" if own else "the paper says": v.claim,
+            "as tested": tested.get(v.id) or v.claim,
             "verdict": v.verdict + v.provisional,
             "statement": v.statement,
             "n": v.n,

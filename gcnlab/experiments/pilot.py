@@ -79,6 +79,14 @@ def committed(profile: Profile) -> pd.DataFrame:
     return frame[["variant", "steps", "seed", *_METRICS]]
 
 
+def gaps(profile: Profile) -> pd.Series:
+    """Points that GCN 15 is ahead of 1×1 in the committed pilot, seed 0, by steps."""
+    frame = committed(profile)
+    table = frame[frame["seed"] == 0].pivot(index="steps", columns="variant", values="miou")
+    base, gcn = VARIANTS[0].title, VARIANTS[1].title
+    return (table[gcn] - table[base]).dropna() if {base, gcn} <= set(table) else pd.Series()
+
+
 def gains(frame: pd.DataFrame, profile: Profile) -> pd.DataFrame:
     """Points that doubling the steps adds: steps × variant, mean of the seeds that have both.
 

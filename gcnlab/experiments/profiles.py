@@ -70,10 +70,12 @@ PROFILES = {
                    "drawn scenes, 64 px, 8 classes, a small ResNet pre-trained on single shapes",
                    synthetic_setting.CONVERGED),
         _synthetic("synthetic-wide", "synthetic data, wide field",
-                   "the same drawn scenes on a backbone that sees most objects whole",
+                   "the same drawn scenes on another backbone (basic blocks), which sees most "
+                   "objects whole",
                    synthetic_setting.WIDE),
         Profile("photos", "photographs",
-                "VOC 2012 + SBD at 256 px, 7 classes, SqueezeNet 1.1 pre-trained on ImageNet",
+                "VOC 2012 + SBD at 256 px, 7 classes (five animals, person), SqueezeNet 1.1 "
+                "pre-trained on ImageNet",
                 photo_setting.TEMPLATE, photo_setting.PAIR,
                 "a ResNet of four basic blocks, 32 channels wide, behind a stem of stride 2",
                 photo_setting.PROTOCOLS),

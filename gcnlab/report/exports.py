@@ -28,16 +28,14 @@ def write_tables(session: "Session", verdicts: list[Verdict], folder: Path) -> N
         "table11.md": f"Table 11. {paper.published('11')['title']}. Read off the built modules.\n\n"
         + markdown(architecture()),
         "claims.md": markdown(claims.verdict_frame(verdicts)),
-        "rules.md": markdown(
-            power.table().astype({"power": object, "false alarms": object}).fillna("")
-        ),
+        "rules.md": markdown(power.table().astype(object).fillna("")),
         "records.md": record_links(verdicts, session.records),
         "runs.csv": csv(runs(session.records)),
     }
     for name, spec in SPECS.items():
         texts[f"table{name}.csv"] = csv(session.frame(name).assign(profile=profile.name))
         title = f"Table {name}. {spec.title}. Profile {profile.name}: {profile.description}."
-        heading = f"{title} {spec.note(profile)}".strip()
+        heading = f"{title} ±: standard deviation over seeds. {spec.note(profile)}".strip()
         texts[f"table{name}.md"] = f"{heading}\n\n{markdown(session.table(name))}"
         if number := spec.test_server:
             heading = f"Table {number}. {paper.published(number)['title']}. As published."

@@ -7,6 +7,7 @@ from gcnlab.analysis.claims import Verdict
 from gcnlab.analysis.tables import SPECS
 from gcnlab.report import verdicts
 from gcnlab.report.verdicts import Setting
+from gcnlab.report.words import listed
 
 
 class Question(NamedTuple):
@@ -58,13 +59,17 @@ def markdown(settings: list[Setting], others: list[Setting]) -> str:
     lines = []
     for question in questions():
         lines += [f"## {heading(question, settings)}", ""]
-        text = "Judged together with an earlier table." if question.shared else question.text
-        lines += [f"{question.short} ({question.source}). {text}", ""]
+        claims = listed([str(claim) for claim in question.claims])
+        text = f"Judged as claim {claims}." if question.shared else question.text
+        told = text * (text != heading(question, settings))  # it asks while nothing was run
+        lines += [f"{question.short} ({question.source}). {told}".strip(), ""]
         for claim in question.claims * (not question.shared):
             judged = [(one, one.verdict(claim)) for one in settings]
             published = verdicts.published_text(claim)
             stated = verdicts.stated(judged[0][1])
-            lines += [f"**Claim {claim}: {stated}** From the paper's tables: {published}.", ""]
+            known = f" From the paper's tables: {published}." * (published != "–")
+            lines += [f"**Claim {claim}: {stated}**{known}", ""]
+            judged = judged[:1] if judged[0][1] in settings[0].counted else judged
             judged += [(one, v) for one in others if (v := one.verdict(claim)).effects]
             lines += [_line(one, verdict) for one, verdict in judged] + [""]
     return "\n".join(lines)
@@ -83,7 +88,8 @@ def details(verdict: Verdict) -> str:
         parts.append(f"{verdict.needed} seeds would decide")
     if verdict.diverged:
         parts.append(f"diverged and not averaged: {verdict.diverged}")
-    return "; ".join([*parts, *filter(None, [verdict.changed])])
+    earlier = next((c.get("earlier") for c in paper.claims() if c["id"] == verdict.id), None)
+    return "; ".join([*parts, *filter(None, [earlier or verdict.changed])])
 
 
 def _line(one: Setting, verdict: Verdict) -> str:
@@ -92,4 +98,5 @@ def _line(one: Setting, verdict: Verdict) -> str:
     more = [text for text in (details(verdict), records * bool(verdict.effects)) if text]
     icon = verdicts.ICONS[verdict.verdict]
     told = verdict.statement + verdicts.beside_text(verdict)
-    return f"- {icon} **{word}** on {one.title}: {told}" + f" ({', '.join(more)})" * bool(more)
+    where = f" on {one.title}" * (verdict not in one.counted)
+    return f"- {icon} **{word}**{where}: {told}" + f" ({', '.join(more)})" * bool(more)

@@ -139,7 +139,7 @@ def _fill_table(
     )
     section.charts = [getattr(charts, spec.chart)(frame, labels)]
     levels = of_cells(session.table(spec.name), frame, labels, known)
-    section.tables = [(f"Table {spec.name}: all scores", levels)]
+    section.tables = [(f"Table {spec.name}: all scores (± standard deviation over seeds)", levels)]
     if spec.test_server:
         title = f"Table {spec.test_server}: {paper.published(spec.test_server)['title']}"
         section.tables.append((title, of_frame(exports.test_server(spec))))
