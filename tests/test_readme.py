@@ -81,7 +81,7 @@ def test_the_answer_is_three_sentences_with_n_interval_and_profile():
     asked, came_out, missing = verdicts.answer(SETTINGS)
     assert "k×1 and 1×k" in asked
     assert "+7.0 [+5.8, +8.2] (n = 6) on synthetic data" in came_out
-    assert "1 are counted, not trained (1 contradicted); of the others, on syn" in missing
+    assert "1 are counted (1 contradicted); of the others, on syn" in missing
     assert "data 1 supported; on photo" in missing and "paper's own scale" in missing
     smoke = [verdicts.Setting(profiles.get("smoke"), SETTINGS[0].verdicts)]
     assert "never evidence" in verdicts.answer(smoke)[2]

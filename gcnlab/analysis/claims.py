@@ -25,7 +25,7 @@ BESIDE = {
     5: {"stack − 1×1 baseline": Better(tuple((Variant("stack", k), BASE) for k in STACK_KS))},
     7: {"in points, inside": Better(rule_for(2).test.pairs, metric="internal_accuracy"),
         "near boundaries": Better(rule_for(2).test.pairs, metric="boundary_accuracy")},
-    8: {"share of the errors removed, near boundaries − inside": MoreIn(
+    8: {"share of the errors, near boundaries − inside": MoreIn(
         rule_for(8).test.better, rule_for(8).test.worse, "boundary_accuracy", "internal_accuracy")},
     11: {"gain that remains with GCN and BR": Better((rule_for(11).test.small,))},
 }  # fmt: skip

@@ -27,11 +27,11 @@ HEADLINE = 2  # the claim of the second sentence: the global kernel against the 
 DECISIVE = (HEADLINE, 3, 5, 7, 8)  # GCN against each other head, and the two reasons given for it
 _PLANNED = sorted(rule.planned_n for rule in RULES if rule.planned_n)
 KEY = (
-    f"n: seeds, {LEAST_SEEDS} decide, {_PLANNED[0]} to {_PLANNED[-1]} are planned; on synthetic "
-    "data each has a pre-training of its own. [a, b]: 95 % t interval of the n differences within "
+    f"n: seeds ({LEAST_SEEDS} decide, {_PLANNED[0]} to {_PLANNED[-1]} are planned), on synthetic "
+    "data with pre-trainings of their own. [a, b]: 95 % t interval of the n differences within "
     "seeds. Paper: computed from its tables, one run per cell. Near boundaries: within 7 of 512 "
     "pixels, to scale. ✓ supported, ✗ contradicted, ≈ inconclusive, … fewer seeds, – not run. *Not "
-    "converged*: longer training may still change the scores, so the verdict is provisional."
+    "converged*: provisional, as longer training may change it."
 )
 QUESTION = (
     "The paper argues that a segmentation network should classify each pixel from a large part of "
@@ -189,7 +189,7 @@ def answer(settings: list[Setting]) -> list[str]:
     if counted:
         words = [verdict.verdict for verdict in counted]
         of = ", ".join(f"{words.count(word)} {word}" for word in ICONS if word in words)
-        rest = f"{len(counted)} are counted, not trained ({of}); of the others, {rest}"
+        rest = f"{len(counted)} are counted ({of}); of the others, {rest}"
     if not settings[0].profile.evidence:
         rest += "; this profile shows that the code runs and is never evidence"
     if all(one.profile.name != "paper" for one in settings):
