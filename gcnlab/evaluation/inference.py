@@ -152,7 +152,7 @@ def score_segmentation(
 
 @torch.inference_mode()
 def topk_wrong(
-    model: nn.Module, batches: Iterable[Batch], ks: Sequence = (1, 5), autocast: Autocast = None
+    model: nn.Module, batches: Iterable[Batch], ks: Sequence, autocast: Autocast = None
 ) -> tuple[Tensor, int]:
     """Images whose class is not among the k highest logits, per k of ``ks``, and all images."""
     wrong, total = torch.zeros(len(ks)), 0

@@ -86,14 +86,14 @@ class Step:
             highest = (schedule.backbone_lr if own else schedule.lr) * (1 + bias)
             group = {"params": parameters, "highest": highest, "lr": highest}
             groups.append(group | {"weight_decay": 0.0} if bias else group)
-        decay = {"weight_decay": schedule.weight_decay, "fused": True}
+        common = {"weight_decay": schedule.weight_decay, "fused": True}
         if schedule.optimizer == "sgd":
-            return torch.optim.SGD(groups, momentum=schedule.momentum, **decay)
+            return torch.optim.SGD(groups, momentum=schedule.momentum, **common)
         if self.device.type == "cuda":  # a graph reads the rate from memory
             for group in groups:
                 group["lr"] = torch.tensor(group["lr"], device=self.device)
-            decay["capturable"] = True
-        return torch.optim.AdamW(groups, **decay)
+            common["capturable"] = True
+        return torch.optim.AdamW(groups, **common)
 
     def __call__(self, images: Tensor, labels: Tensor) -> Tensor:
         """One step.
