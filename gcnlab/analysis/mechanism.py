@@ -110,7 +110,7 @@ class CoversLargeObjects(OfFields):
         covered = _by_seed(large, "covered")
         base, gcn = covered.mean()
         name, gained = "large objects covered, GCN 15 − baseline", covered[GLOBAL] - covered[BASE]
-        effect = effect_of(name, gained, keys=_keys(scores))
+        effect = effect_of(name, gained, unit="%", keys=_keys(scores))
         # a difference of shares ends at 100
         effect = replace(effect, low=max(effect.low, -100.0), high=min(effect.high, 100.0))
         objects = len(large) // max(1, large.groupby(["k", "seed"]).ngroups)
