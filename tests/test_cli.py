@@ -422,8 +422,9 @@ def test_rules_are_printed_with_their_power(call):
     assert code == 0 and [row["claim"] for row in listed] == numbers
     for claim in paper.claims():
         assert f"claim {claim['id']}: {claim['claim'][:40]}" in text
-    for name in ("rule", "planned n", "power"):
+    for name in ("rule", "planned n", "power, if seeds spread by 1 point", "power at three seeds"):
         assert text.count(f"\n  {name}: ") == len(listed)
+    assert "where: pairs: GCN 15 − 1×1;" in text, "what the rule compares"
 
 
 @pytest.mark.parametrize("command", ["run", "plan"])
