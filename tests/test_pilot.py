@@ -58,3 +58,9 @@ def test_only_lengths_and_the_held_out_images_differ_from_the_profile(name):
         data = replace(run.data, holdout=False)
         own = Variant(run.head, run.k).config(profile, run.seed)
         assert replace(run, data=data, label="") == own
+
+
+def test_an_installation_without_the_committed_pilot_tells_nothing_of_it(monkeypatch, tmp_path):
+    assert len(pilot.gaps(PHOTOS)) > 1 and pilot.gaps(profiles.get("smoke")).empty
+    monkeypatch.setattr(pilot, "HELD_OUT", tmp_path / "held-out.csv")
+    assert pilot.gaps(PHOTOS).empty

@@ -80,11 +80,16 @@ def committed(profile: Profile) -> pd.DataFrame:
 
 
 def gaps(profile: Profile) -> pd.Series:
-    """Points that GCN 15 is ahead of 1×1 in the committed pilot, seed 0, by steps."""
+    """Points that GCN 15 is ahead of 1×1 in the committed pilot, seed 0, by steps; empty where
+    there is none, as of an installation without a checkout."""
+    if not HELD_OUT.is_file():
+        return pd.Series(dtype=float)
     frame = committed(profile)
     table = frame[frame["seed"] == 0].pivot(index="steps", columns="variant", values="miou")
     base, gcn = VARIANTS[0].title, VARIANTS[1].title
-    return (table[gcn] - table[base]).dropna() if {base, gcn} <= set(table) else pd.Series()
+    return (
+        (table[gcn] - table[base]).dropna() if {base, gcn} <= set(table) else pd.Series(dtype=float)
+    )
 
 
 def gains(frame: pd.DataFrame, profile: Profile) -> pd.DataFrame:
