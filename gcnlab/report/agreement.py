@@ -68,7 +68,7 @@ def _panel(
 ) -> None:
     style.zero_line(ax, vertical=True)
     ax.grid(axis="y", visible=False)
-    ax.set_title(style.wrapped(title, 22))
+    ax.set_title(style.wrapped(title, 66 // len(ax.figure.axes)))  # letters that all have room for
     published = title.startswith("published")
     for row, effect in enumerate(map(effects.get, names)):
         if effect is None:
