@@ -64,7 +64,9 @@ class Study:
         gcn_form = next((name for name in backbones if name.endswith("_gcn")), None)
         self.pair = (gcn_form.removesuffix("_gcn"), gcn_form) if gcn_form else (UNKNOWN, UNKNOWN)
         widths = {int(n.split("-m")[1]) for n in self.scores if n.startswith("stack-k7-m")}
-        self.stacks = [*(f"stack-k7-m{m}" for m in sorted(widths)), "stack-k7"]  # narrow to wide
+        narrow = [f"stack-k7-m{m}" for m in sorted(widths)]
+        narrow += [f"stack-k7-{UNKNOWN}"] * (2 - len(widths))
+        self.stacks = [*narrow, "stack-k7"]  # narrow to wide; Table 4 has three
 
     def get(self, name, metric="miou"):
         """seed → score of the runs that did not diverge."""
