@@ -8,7 +8,7 @@ import pytest
 from gcnlab.analysis.priority import decisive_first
 from gcnlab.analysis.tables import table_configs
 from gcnlab.data import DataSpec
-from gcnlab.experiments import durations, plan
+from gcnlab.experiments import durations, pilot, plan
 from gcnlab.experiments.config import CrfEvaluation, Evaluation, PreTraining, Training
 from gcnlab.experiments.plan import makespan, measured_step, need
 from gcnlab.experiments.profiles import get
@@ -32,6 +32,13 @@ def test_a_network_is_counted_as_its_closed_form_says():
     assert base.disk == 4 * base.network.parameters
     assert base.memory == 3 * base.disk + base.network.activations
     assert 0.3e9 < base.network.activations < 3e9
+
+
+def test_a_pilot_looks_at_four_fifths_of_the_training_images():
+    run, *_ = pilot.configs(get("photos"))
+    of, whole = need(run), need(replace(run, data=replace(run.data, holdout=False)))
+    assert of.epochs == pytest.approx(of.images / 8465), "10,582 less every fifth"
+    assert whole.epochs == pytest.approx(of.images / 10_582)
 
 
 def test_a_classifier_is_that_of_table_11_and_looks_at_its_batches():

@@ -190,6 +190,10 @@ def test_a_second_study_gets_its_column_its_lines_and_its_panel(monkeypatch):
         assert told == 1 and claim["claim"] in values["findings"], "once, in the paper's words too"
     assert "(section 4.3). Judged as claim 12." in values["findings"]
     assert "near boundaries +1.0 [" in values["claims"], "points beside the shares of claim 7"
+    assert "in points, inside" not in values["findings"], "its statement has them"
+    assert values["findings"].count("By the rule of the first study it did not hold on either") == 1
+    missing = "**not run** on synthetic data (receptive fields were not measured) and photographs ("
+    assert missing in values["findings"]
     chart = agreement({one.title: one.effects for one in settings})
     assert {"published (one run", "photographs"} <= {
         text for ax in chart.figure.axes for text in ax.get_title(loc="left").splitlines()[:1]

@@ -92,12 +92,9 @@ def p_value(values: Sequence[float]) -> float:
 
 
 def effect_of(
-    name: str,
-    values: Sequence[float],
-    published: float | None = None,
-    unit: str = "points",
+    name: str, values: Sequence[float], published: float | None = None, unit: str = "points",
     keys: Sequence[str] = (),
-) -> Effect:
+) -> Effect:  # fmt: skip
     """The effect whose differences within seeds are ``values``."""
     mean, low, high = interval(values)
     return Effect(name, published, mean, low, high, len(values), unit, keys=tuple(keys))

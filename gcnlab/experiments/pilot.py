@@ -84,12 +84,10 @@ def gaps(profile: Profile) -> pd.Series:
     there is none, as of an installation without a checkout."""
     if not HELD_OUT.is_file():
         return pd.Series(dtype=float)
-    frame = committed(profile)
+    frame, (base, gcn, *_) = committed(profile), (variant.title for variant in VARIANTS)
     table = frame[frame["seed"] == 0].pivot(index="steps", columns="variant", values="miou")
-    base, gcn = VARIANTS[0].title, VARIANTS[1].title
-    return (
-        (table[gcn] - table[base]).dropna() if {base, gcn} <= set(table) else pd.Series(dtype=float)
-    )
+    table = table.reindex(columns=[base, gcn])
+    return (table[gcn] - table[base]).dropna()
 
 
 def gains(frame: pd.DataFrame, profile: Profile) -> pd.DataFrame:

@@ -5,6 +5,7 @@ needed. Time is work over a share of a card's peak (``cards.json``), from low to
 """
 
 import json
+import math
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -16,6 +17,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from gcnlab import data
+from gcnlab.data.catalog import HELD_OUT
 from gcnlab.evaluation.inference import TestTime, crop_starts
 from gcnlab.experiments.building import build_model
 from gcnlab.experiments.config import (
@@ -122,6 +124,9 @@ def need(run: Run, data_root: Path | None = None) -> Need:
     counts = run.data.source.official_counts
     if data_root is not None and run.data.source.default_root is None:
         counts = data.counts(run.data, data_root)
+    elif run.data.holdout:
+        held_out = math.ceil(counts["train"] / HELD_OUT)
+        counts = {"train": counts["train"] - held_out, "val": held_out}
     train, val = run.data.images or counts["train"], counts["val"]
     costs = network(run)
     if isinstance(run, Evaluation | CrfEvaluation):

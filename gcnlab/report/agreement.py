@@ -51,7 +51,7 @@ def agreement(columns: dict[str, dict[str, Effect]]) -> Chart:
     axes[0].set_yticks(range(len(names)), [style.wrapped(name, 34) for name in names])
     below = [effect for effect in every if effect.mean < 0]  # their numbers stand at the left
     lowest = min((np.nanmin([effect.mean, effect.low]) for effect in below), default=0)
-    room = 0.9 if below else 0.3  # for the numbers
+    room = 0.3 * len(axes) if below else 0.3  # for the numbers, which narrow panels shorten
     left = max(lowest, -reach) - room * reach
     axes[0].set(ylim=(len(names) - 0.4, -0.6), xlim=(left, 1.7 * reach))
     figure.supxlabel("effect (points)", size=9.5)

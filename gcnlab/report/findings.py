@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 from gcnlab import paper
 from gcnlab.analysis.claims import Verdict
+from gcnlab.analysis.judging import NOT_RUN
 from gcnlab.analysis.tables import SPECS
 from gcnlab.report import verdicts
 from gcnlab.report.verdicts import Setting
@@ -68,11 +69,19 @@ def markdown(settings: list[Setting], others: list[Setting]) -> str:
             published = verdicts.published_text(claim)
             stated = verdicts.stated(judged[0][1])
             known = f" From the paper's tables: {published}." * (published != "–")
-            lines += [f"**Claim {claim}: {stated}**{known}", ""]
+            lines += [f"**Claim {claim}: {stated}**{known}{_changed(judged[0][1])}", ""]
             judged = judged[:1] if judged[0][1] in settings[0].counted else judged
             judged += [(one, v) for one in others if (v := one.verdict(claim)).effects]
-            lines += [_line(one, verdict) for one, verdict in judged] + [""]
+            lines += [_line(one, v) for one, v in judged if v.verdict != NOT_RUN]
+            not_run = [f"{one.title} ({v.statement})" for one, v in judged if v.verdict == NOT_RUN]
+            lines += [f"- – **not run** on {listed(not_run)}"] * bool(not_run) + [""]
     return "\n".join(lines)
+
+
+def _changed(verdict: Verdict) -> str:
+    """What became of the claim by an earlier rule, if its rule was changed."""
+    claim = next((claim for claim in paper.claims() if claim["id"] == verdict.id), {})
+    return f" {claim.get('earlier') or verdict.changed or ''}".rstrip()
 
 
 def details(verdict: Verdict) -> str:
@@ -88,8 +97,7 @@ def details(verdict: Verdict) -> str:
         parts.append(f"{verdict.needed} seeds would decide")
     if verdict.diverged:
         parts.append(f"diverged and not averaged: {verdict.diverged}")
-    earlier = next((c.get("earlier") for c in paper.claims() if c["id"] == verdict.id), None)
-    return "; ".join([*parts, *filter(None, [earlier or verdict.changed])])
+    return "; ".join(parts)
 
 
 def _line(one: Setting, verdict: Verdict) -> str:
@@ -97,6 +105,6 @@ def _line(one: Setting, verdict: Verdict) -> str:
     records = f"[records](results/{name}/tables/records.md#claim-{verdict.id})"
     more = [text for text in (details(verdict), records * bool(verdict.effects)) if text]
     icon = verdicts.ICONS[verdict.verdict]
-    told = verdict.statement + verdicts.beside_text(verdict)
+    told = verdict.statement + verdicts.beside_text(verdict, verdict.statement)
     where = f" on {one.title}" * (verdict not in one.counted)
     return f"- {icon} **{word}**{where}: {told}" + f" ({', '.join(more)})" * bool(more)

@@ -147,15 +147,17 @@ def effect_text(effect: Effect | None, n: bool = True) -> str:
     return f"{mean}{unit}{between}" + f" (n = {effect.n})" * n
 
 
-def beside_text(verdict: Verdict) -> str:
-    """`` (…)`` with what belongs beside the judged effect; empty for most claims."""
-    shown = "; ".join(f"{words} {effect_text(e, n=False)}" for words, e in verdict.beside.items())
+def beside_text(verdict: Verdict, told: str = "") -> str:
+    """`` (…)`` with what belongs beside the judged effect and is not ``told``; often empty."""
+    numbers = {words: effect_text(e, n=False) for words, e in verdict.beside.items()}
+    shown = "; ".join(f"{words} {text}" for words, text in numbers.items() if text not in told)
     return f" ({shown})" * bool(shown)
 
 
 def verdict_line(verdict: Verdict) -> str:
     """A verdict with its claim and its numbers, as Markdown."""
-    told = f"{stated(verdict)} *{verdict.statement}{beside_text(verdict)}*"
+    beside = beside_text(verdict, verdict.statement)
+    told = f"{stated(verdict)} *{verdict.statement}{beside}*"
     return f"{ICONS[verdict.verdict]} **{word_of(verdict)}**: {told}"
 
 

@@ -103,20 +103,14 @@ class Networks:
         return all(self._is_trained(self._run(k)) for k in ks)
 
     def view(
-        self,
-        title: str,
-        k: int,
-        image: Tensor,
-        point: Point,
-        window: int | None = None,
-        class_id: int | None = None,
-        target: np.ndarray | None = None,
-    ) -> View:
+        self, title: str, k: int, image: Tensor, point: Point, window: int | None = None,
+        class_id: int | None = None, target: np.ndarray | None = None,
+    ) -> View:  # fmt: skip
         """What this network sees at ``point`` of ``image``.
 
         ``window``: side of the hiding square in pixels. ``class_id``: whose score is watched; None:
         that of the class predicted there.
-        """  # fmt: skip
+        """
         model, spec = self.model(k), self.profile.template.data
         window = window or max(1, round(receptive_fields.WINDOW * spec.side))
         stride = max(1, round(receptive_fields.STRIDE * max(image.shape[1:])))  # as many windows
