@@ -6,5 +6,5 @@ Importing torch takes seconds. A test compares these names with those of the oth
 PROFILES = ("smoke", "quick", "synthetic", "synthetic-wide", "photos", "paper")
 TABLES = ("1", "2", "3", "4", "5", "6", "7", "9")
 PRETRAINING, FIELDS, ABLATIONS, PILOT = "pretraining", "fields", "ablations", "pilot"
-OWN, REPEAT = "own", "repeat"
-RUNNABLE = (*TABLES, PRETRAINING, FIELDS, ABLATIONS, PILOT, OWN, REPEAT)
+RATES, OWN, REPEAT = "rates", "own", "repeat"
+RUNNABLE = (*TABLES, PRETRAINING, FIELDS, ABLATIONS, RATES, PILOT, OWN, REPEAT)

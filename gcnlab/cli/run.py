@@ -9,7 +9,16 @@ from tempfile import TemporaryDirectory
 from gcnlab.analysis import dense_kernel, repeats, rules
 from gcnlab.analysis.priority import decisive_first
 from gcnlab.cli.ending import DONE, FAILED, tell
-from gcnlab.cli.names import ABLATIONS, FIELDS, OWN, PILOT, PRETRAINING, REPEAT, TABLES
+from gcnlab.cli.names import (
+    ABLATIONS,
+    FIELDS,
+    OWN,
+    PILOT,
+    PRETRAINING,
+    RATES,
+    REPEAT,
+    TABLES,
+)
 from gcnlab.cli.progress import Progress
 from gcnlab.cli.showing import open_session, say
 from gcnlab.errors import UserError
@@ -79,12 +88,14 @@ def _code(failures: list[str]) -> int:
 
 def configs(names: list[str], session: Session) -> list[Run]:
     """The runs of tables, ablations and the pilot; ``UserError`` if a profile has no pilot."""
-    others = (FIELDS, ABLATIONS, OWN, PILOT, REPEAT)
+    others = (FIELDS, ABLATIONS, RATES, OWN, PILOT, REPEAT)
     runs = session.configs([name for name in names if name not in others])
     if FIELDS in names:
         runs = [*runs, *session.field_configs()]
     if ABLATIONS in names:
         runs = [*runs, *session.ablation_configs()]
+    if RATES in names:
+        runs = [*runs, *session.rate_configs()]
     if OWN in names:
         if not rules.OWN:
             raise UserError("no claim besides the paper's is registered: see docs/extending.md")

@@ -41,8 +41,7 @@ class Ablation:
         plain = Variant(self.head, self.k).config(profile, seed)
         schedule, growth = plain.schedule, self.k**2 / 9
         if self.scaled == "rate":
-            backbone_lr = schedule.backbone_lr or schedule.lr
-            schedule = replace(schedule, lr=schedule.lr / growth, backbone_lr=backbone_lr)
+            schedule = schedule.with_head_rate(schedule.lr / growth)
         elif self.scaled == "decay":
             schedule = replace(schedule, weight_decay=schedule.weight_decay * growth)
         images = LOW_DATA.get(profile.name, LOW_DATA_IMAGES) if self.low_data else None

@@ -43,16 +43,18 @@ def configs(profile: Profile, steps: Sequence[int] = ()) -> list[Training]:
     compared = variants(profile)
     seeds = SEEDS if compared == VARIANTS else SEEDS[:1]
     return [
-        _config(variant.config(profile, seed), length)
+        held_out(variant.config(profile, seed), length)
         for length in steps or STEPS[profile.name]
         for variant in compared
         for seed in seeds
     ]
 
 
-def _config(run: Training, steps: int) -> Training:
+def held_out(run: Training, steps: int) -> Training:
+    """``run`` on four fifths of its training images, measured on the others after ``steps``."""
     schedule = replace(run.schedule, steps=steps, evaluations=min(20, steps))
     data, label = replace(run.data, holdout=True), f"pilot-{run.backbone}-{steps}"
+    label = "-".join(filter(None, [run.label, label]))
     return replace(run, data=data, schedule=schedule, label=label)
 
 

@@ -1,6 +1,6 @@
 """The models that the paper compares, whatever the profile: a cell of a table → a config."""
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import pandas as pd
@@ -23,6 +23,7 @@ class Variant:
         backbone: a column of Table 6, or None for the profile's main backbone.
         protocol, stage: a staged training (``voc`` of Table 7, ``street`` of Table 9) and its row,
             such as ``Stage-2`` or ``Stage-2-MS``.
+        lr_divisor: the head learns at the profile's rate over this.
 
     A stack with k = 3 is one 3×3 convolution, the same network as the trivial convolution: it
     becomes that.
@@ -35,6 +36,7 @@ class Variant:
     backbone: str | None = None
     protocol: str | None = None
     stage: str | None = None
+    lr_divisor: int = field(default=1, repr=False)  # younger than the digest of the rules' text
 
     def __post_init__(self):
         if self.head == "stack" and self.k == 3:
@@ -46,9 +48,9 @@ class Variant:
     def of_cell(cls, row: Any) -> "Variant":
         """The variant of one row of :func:`gcnlab.paper.cells`."""
         values = {field.name: getattr(row, field.name, None) for field in fields(cls)}
-        values = {name: None if pd.isna(value) else value for name, value in values.items()}
-        k, refine = values["k"], values["refine"]
-        return cls(**values | {"k": k and int(k), "refine": bool(refine)})
+        values = {name: value for name, value in values.items() if not pd.isna(value)}
+        whole = {name: int(value) for name, value in values.items() if name == "k"}
+        return cls(**values | whole | {"refine": bool(values.get("refine"))})
 
     @property
     def title(self) -> str:
@@ -56,7 +58,8 @@ class Variant:
         names = {None: "classifier", "conv1x1": "1×1", "gcn": f"GCN {self.k}",
                  "conv": f"{self.k}×{self.k}", "stack": f"stack {self.k}"}  # fmt: skip
         width = f", m/{1 / self.m_ratio:.0f}" if self.m_ratio else ""
-        return names.get(self.head, f"{self.head} {self.k}") + " + BR" * self.refine + width
+        rate = f", rate/{self.lr_divisor}" if self.lr_divisor != 1 else ""
+        return names.get(self.head, f"{self.head} {self.k}") + " + BR" * self.refine + width + rate
 
     def config(self, profile: Profile, seed: int) -> Run | None:
         """This variant in ``profile``, or None if the profile has no such stage.
@@ -76,5 +79,9 @@ class Variant:
         if self.head is None:
             return start
         m = None if self.m_ratio is None else round(self.m_ratio * profile.top_channels)
-        return replace(template, head=self.head, k=self.k, m=m, refine=self.refine, seed=seed,
-                       start=start)  # fmt: skip
+        run = replace(template, head=self.head, k=self.k, m=m, refine=self.refine, seed=seed,
+                      start=start)  # fmt: skip
+        if self.lr_divisor == 1:
+            return run
+        schedule = run.schedule.with_head_rate(run.schedule.lr / self.lr_divisor)
+        return replace(run, schedule=schedule, label=f"rate-over-{self.lr_divisor}")

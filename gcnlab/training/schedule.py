@@ -1,7 +1,7 @@
 """How long and how fast a run learns: the schedule as data."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gcnlab.errors import UserError, check_name
 
@@ -55,6 +55,10 @@ class Schedule:
             raise UserError(
                 "steps, batch_size and evaluations must be at least 1, evaluations at most steps"
             )
+
+    def with_head_rate(self, lr: float) -> "Schedule":
+        """The same, with ``lr`` for the newly initialised layers alone."""
+        return replace(self, lr=lr, backbone_lr=self.backbone_lr or self.lr)
 
     def factor(self, iteration: int) -> float:
         """Learning rate at ``iteration`` (0 … steps − 1) relative to the highest."""

@@ -1,0 +1,28 @@
+"""Stacks at the best of three learning rates: are they worse, or only harder to train?
+
+All variants share one schedule, whose rate was found with other heads. So claim 5 might tell of
+rates and not of stacks. The best rate is that of the highest mIoU on held-out training images, mean
+over ``KS``, seed 0; no validation image is looked at (``results/pilot/stack-rates.csv``). GCN keeps
+the shared rate, which favours the stacks.
+"""
+
+from gcnlab.experiments.config import Training
+from gcnlab.experiments.pilot import held_out
+from gcnlab.experiments.profiles import Profile
+from gcnlab.experiments.variants import Variant
+
+KS = (7, 9, 11)  # of claim 5
+DIVISORS = (1, 4, 16)  # of the schedule's rate for heads
+BEST: int | None = None  # not chosen yet
+
+
+def choice_configs(profile: Profile) -> list[Training]:
+    """The trainings on four fifths of the training images that the choice is made from."""
+    variants = (Variant("stack", k, lr_divisor=divisor) for k in KS for divisor in DIVISORS)
+    steps = profile.template.schedule.steps
+    return [held_out(variant.config(profile, 0), steps) for variant in variants]
+
+
+def at_best(k: int) -> Variant:
+    """The stack of size ``k`` at the chosen rate."""
+    return Variant("stack", k, lr_divisor=BEST or 1)
