@@ -9,20 +9,11 @@ from tempfile import TemporaryDirectory
 from gcnlab.analysis import dense_kernel, repeats, rules
 from gcnlab.analysis.priority import decisive_first
 from gcnlab.cli.ending import DONE, FAILED, tell
-from gcnlab.cli.names import (
-    ABLATIONS,
-    FIELDS,
-    OWN,
-    PILOT,
-    PRETRAINING,
-    RATES,
-    REPEAT,
-    TABLES,
-)
+from gcnlab.cli.names import ABLATIONS, FIELDS, OWN, PILOT, PRETRAINING, RATES, REPEAT, TABLES
 from gcnlab.cli.progress import Progress
 from gcnlab.cli.showing import open_session, say
 from gcnlab.errors import UserError
-from gcnlab.experiments import dry_run, durations, pilot, receptive_fields, scheduler
+from gcnlab.experiments import dry_run, durations, pilot, receptive_fields, scheduler, stack_rates
 from gcnlab.experiments.config import Run
 from gcnlab.report.session import Session
 from gcnlab.training import distributed
@@ -95,7 +86,7 @@ def configs(names: list[str], session: Session) -> list[Run]:
     if ABLATIONS in names:
         runs = [*runs, *session.ablation_configs()]
     if RATES in names:
-        runs = [*runs, *session.rate_configs()]
+        runs = [*runs, *stack_rates.configs(session.profile, session.seeds)]
     if OWN in names:
         if not rules.OWN:
             raise UserError("no claim besides the paper's is registered: see docs/extending.md")

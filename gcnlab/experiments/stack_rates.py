@@ -6,6 +6,8 @@ over ``KS``, seed 0; no validation image is looked at (``results/pilot/stack-rat
 the shared rate, which favours the stacks.
 """
 
+from collections.abc import Sequence
+
 from gcnlab.experiments.config import Training
 from gcnlab.experiments.pilot import held_out
 from gcnlab.experiments.profiles import Profile
@@ -16,11 +18,13 @@ DIVISORS = (1, 4, 16)  # of the schedule's rate for heads
 BEST: int | None = None  # not chosen yet
 
 
-def choice_configs(profile: Profile) -> list[Training]:
-    """The trainings on four fifths of the training images that the choice is made from."""
+def configs(profile: Profile, seeds: Sequence[int]) -> list[Training]:
+    """The trainings that the choice is made from, and those at the chosen rate."""
     variants = (Variant("stack", k, lr_divisor=divisor) for k in KS for divisor in DIVISORS)
     steps = profile.template.schedule.steps
-    return [held_out(variant.config(profile, 0), steps) for variant in variants]
+    choice = [held_out(variant.config(profile, 0), steps) for variant in variants]
+    chosen = [at_best(k).config(profile, s) for k in KS for s in seeds] if BEST else []
+    return [*choice, *chosen]
 
 
 def at_best(k: int) -> Variant:

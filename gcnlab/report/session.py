@@ -15,14 +15,7 @@ from gcnlab.analysis.rules import own_variants, rules_digest
 from gcnlab.analysis.tables import SPECS, all_variants
 from gcnlab.errors import UserError
 from gcnlab.evaluation.inference import predict
-from gcnlab.experiments import (
-    profiles,
-    receptive_fields,
-    records,
-    resources,
-    scheduler,
-    stack_rates,
-)
+from gcnlab.experiments import profiles, receptive_fields, records, resources, scheduler
 from gcnlab.experiments.ablations import ABLATIONS
 from gcnlab.experiments.building import build_model, trained_model
 from gcnlab.experiments.config import PreTraining, Run, Training
@@ -75,13 +68,6 @@ class Session:
         ks = (3, 7, 15) if self.profile.evidence else (15,)
         variants = [Variant("conv1x1"), *(Variant("gcn", k) for k in ks)]
         return [v.config(self.profile, seed) for v in variants for seed in self.seeds]
-
-    def rate_configs(self) -> list[Training]:
-        """Stacks at three learning rates on held-out images, and at the best of them for the
-        session's seeds."""
-        best = [stack_rates.at_best(k) for k in stack_rates.KS * bool(stack_rates.BEST)]
-        runs = [variant.config(self.profile, seed) for variant in best for seed in self.seeds]
-        return [*stack_rates.choice_configs(self.profile), *runs]
 
     def own_configs(self) -> list[Run]:
         """The runs that claims beyond the paper's need, for the session's seeds."""
