@@ -5,7 +5,7 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from gcnlab.experiments import pilot, profiles
+from gcnlab.experiments import pilot, profiles, stack_rates
 from gcnlab.experiments.profiles import PROFILES
 from gcnlab.experiments.variants import Variant
 
@@ -58,6 +58,31 @@ def test_only_lengths_and_the_held_out_images_differ_from_the_profile(name):
         data = replace(run.data, holdout=False)
         own = Variant(run.head, run.k).config(profile, run.seed)
         assert replace(run, data=data, label="") == own
+
+
+@pytest.mark.parametrize("name", ["smoke", "synthetic", "photos"])
+def test_stacks_at_other_rates_differ_in_the_rate_of_their_heads_alone(name):
+    profile, rates = profiles.get(name), {}
+    runs = stack_rates.configs(profile, (0,))
+    for run in runs:
+        own = Variant("stack", run.k).config(profile, 0)
+        schedule = replace(own.schedule, lr=run.schedule.lr, backbone_lr=run.schedule.backbone_lr)
+        assert replace(run, schedule=schedule, data=own.data, label="") == replace(
+            own, schedule=schedule
+        )
+        assert run.schedule.backbone_lr in (own.schedule.backbone_lr, own.schedule.lr)
+        if run.data.holdout:
+            rates.setdefault(run.k, []).append(own.schedule.lr / run.schedule.lr)
+    assert list(rates) == list(stack_rates.KS) and set(map(tuple, rates.values())) == {(1, 4, 16)}
+    assert len({run.name for run in runs}) == len(runs)
+
+
+def test_the_best_rate_is_that_of_the_committed_choice():
+    frame = pd.read_csv(pilot.HELD_OUT.with_name("stack-rates.csv"))
+    assert set(frame["k"]) == set(stack_rates.KS) and (frame["seed"] == 0).all()
+    means = frame.groupby("lr_divisor")["held_out_miou"].mean()
+    assert set(means.index) == set(stack_rates.DIVISORS)
+    assert means.idxmax() == stack_rates.BEST
 
 
 def test_an_installation_without_the_committed_pilot_tells_nothing_of_it(monkeypatch, tmp_path):

@@ -16,18 +16,23 @@ from gcnlab.analysis.scores import AllDiverged, NotRun, RecordedScores, Scores
 from gcnlab.analysis.statistics import Effect
 from gcnlab.experiments.profiles import Profile
 from gcnlab.experiments.records import Record
+from gcnlab.experiments.stack_rates import BEST_STACKS
 from gcnlab.experiments.variants import Variant
 
 DECIDED = (judging.SUPPORTED, judging.CONTRADICTED, judging.INCONCLUSIVE)
 NOT_THE_PAPERS = "not in the paper"
+_AT_BEST = tuple((Variant("gcn", stack.k), stack) for stack in BEST_STACKS)
 # Not judged, but without it the judged effect is easily misread: claim → (in words, comparison).
 BESIDE = {
-    5: {"stack − 1×1 baseline": Better(tuple((Variant("stack", k), BASE) for k in STACK_KS))},
+    5: {"stack − 1×1 baseline": Better(tuple((Variant("stack", k), BASE) for k in STACK_KS)),
+        "GCN − stack at the best of three rates": Better(_AT_BEST)},
     7: {"in points, inside": Better(rule_for(2).test.pairs, metric="internal_accuracy"),
         "near boundaries": Better(rule_for(2).test.pairs, metric="boundary_accuracy")},
     8: {"share of the errors, near boundaries − inside": MoreIn(
         rule_for(8).test.better, rule_for(8).test.worse, "boundary_accuracy", "internal_accuracy")},
     11: {"gain that remains with GCN and BR": Better((rule_for(11).test.small,))},
+    20: {"stack at the best of three rates − GCN": Better(
+        tuple((stack, gcn) for gcn, stack in _AT_BEST), "", "training_loss", "nats")},
 }  # fmt: skip
 
 
@@ -65,7 +70,7 @@ def judge(
     ``fields``: measurements of receptive fields. A profile whose numbers are never evidence decides
     only what is counted.
     """
-    scores = RecordedScores(profile, records, fields, own_variants())
+    scores = RecordedScores(profile, records, fields, (*own_variants(), *BEST_STACKS))
     claims = {claim["id"]: claim for claim in paper.claims()}
     claims |= {rule.claim: {"claim": rule.text, "source": NOT_THE_PAPERS} for rule in OWN}
     return [

@@ -15,7 +15,8 @@ from gcnlab.experiments.variants import Variant
 
 KS = (7, 9, 11)  # of claim 5
 DIVISORS = (1, 4, 16)  # of the schedule's rate for heads
-BEST: int | None = None  # not chosen yet
+BEST = 4  # which of them
+BEST_STACKS = tuple(Variant("stack", k, lr_divisor=BEST) for k in KS)
 
 
 def configs(profile: Profile, seeds: Sequence[int]) -> list[Training]:
@@ -23,10 +24,4 @@ def configs(profile: Profile, seeds: Sequence[int]) -> list[Training]:
     variants = (Variant("stack", k, lr_divisor=divisor) for k in KS for divisor in DIVISORS)
     steps = profile.template.schedule.steps
     choice = [held_out(variant.config(profile, 0), steps) for variant in variants]
-    chosen = [at_best(k).config(profile, s) for k in KS for s in seeds] if BEST else []
-    return [*choice, *chosen]
-
-
-def at_best(k: int) -> Variant:
-    """The stack of size ``k`` at the chosen rate."""
-    return Variant("stack", k, lr_divisor=BEST or 1)
+    return [*choice, *(stack.config(profile, seed) for stack in BEST_STACKS for seed in seeds)]

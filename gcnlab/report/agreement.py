@@ -2,13 +2,14 @@
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import MultipleLocator
 
 from gcnlab.analysis.statistics import Effect
 from gcnlab.report import style
 from gcnlab.report.style import BLUE, GREY, INK, ORANGE, Chart, styled
 from gcnlab.report.words import seeds_text, signed
 
-FARTHEST = 5  # times the largest published effect: what is farther is drawn at the edge
+FARTHEST = 2  # times the largest published effect: what is farther is drawn at the edge
 
 
 def _look(effect: Effect) -> dict[str, str]:
@@ -49,11 +50,12 @@ def agreement(columns: dict[str, dict[str, Effect]]) -> Chart:
         title = f"{title}, {seeds_text(effect.n for effect in column.values())}"
         _panel(ax, title, names, column, reach)
     axes[0].set_yticks(range(len(names)), [style.wrapped(name, 34) for name in names])
-    below = [effect for effect in every if effect.mean < 0]  # their numbers stand at the left
-    lowest = min((np.nanmin([effect.mean, effect.low]) for effect in below), default=0)
-    room = 0.3 * len(axes) if below else 0.3  # for the numbers, which narrow panels shorten
-    left = max(lowest, -reach) - room * reach
-    axes[0].set(ylim=(len(names) - 0.4, -0.6), xlim=(left, 1.7 * reach))
+    ends = [end for effect in every for end in (effect.mean, effect.low)]
+    lowest = max(-reach, np.nanmin([0, *ends]))
+    room = 0.3 * (len(axes) - 1)  # for the numbers, as a share of the marks' width
+    right = reach + room * (reach - lowest)
+    axes[0].set(ylim=(len(names) - 0.4, -0.6), xlim=(1.1 * lowest - 0.1 * reach, right))
+    axes[0].xaxis.set_major_locator(MultipleLocator(10))
     figure.supxlabel("effect (points)", size=9.5)
     caption = (
         f"Differences in points. Bars: {style.PAIRED}. Filled: the interval excludes zero, with "
@@ -72,7 +74,7 @@ def _panel(
     published = title.startswith("published")
     for row, effect in enumerate(map(effects.get, names)):
         if effect is None:
-            style.beside(ax, "not published" if published else "not run", (0, row), GREY)
+            _number(ax, "none" if published else "not run", row, GREY)
             continue
         look = style.PUBLISHED if published else _look(effect)
         at, low, high = np.clip([effect.mean, effect.low, effect.high], -reach, reach)
@@ -80,6 +82,10 @@ def _panel(
             look = look | {"marker": ">" if at > 0 else "<"}
         ax.hlines(row, low, high, color=look["color"], linewidth=1.6)
         ax.plot(at, row, **{"markersize": 6} | look)
-        left = at < 0 and np.nanmin([at, low]) > -reach / 2  # away from zero, if there is room
-        end = np.nanmin([at, low]) if left else np.nanmax([at, high])
-        style.beside(ax, signed(effect.mean), (end, row), look["color"], left=left)
+        _number(ax, signed(effect.mean), row, look["color"])
+
+
+def _number(ax: Axes, text: str, row: int, colour: str) -> None:
+    """Numbers stand one below another at the right, whatever the marks' places."""
+    place = {"xy": (1, row), "xycoords": ("axes fraction", "data"), "ha": "right", "va": "center"}
+    ax.annotate(text, color=colour, **place)

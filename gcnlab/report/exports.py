@@ -67,13 +67,14 @@ def record_links(verdicts: list[Verdict], records: list[Record]) -> str:
     for verdict in verdicts:
         lines += [f"## Claim {verdict.id}", "", f"{verdict.claim} {verdict.statement}", ""]
         folder = "runs" if rule_for(verdict.id).test.needs() else "fields"
-        for effect in verdict.effects:
+        named = [(effect.name, effect) for effect in verdict.effects]
+        for title, effect in (*named, *verdict.beside.items()):
             links = (f"[{names[key]}](../{folder}/{names[key]})" for key in effect.keys)
             bounds = {"within seeds": (effect.low, effect.high), "unpaired": effect.welch,
                       "over images": (effect.boot_low, effect.boot_high)}  # fmt: skip
             told = [f"{name} [{pair[0]:.2f}, {pair[1]:.2f}]" for name, pair in bounds.items()
                     if pair and pair[0] is not None and pair[0] == pair[0]]  # fmt: skip
-            lines.append(f"- {effect.name}: {', '.join([*told, *links])}")
+            lines.append(f"- {title}: {', '.join([*told, *links])}")
         lines.append("")
     return "\n".join(lines)
 
