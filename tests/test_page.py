@@ -133,6 +133,7 @@ def test_the_page_is_made_for_phones_night_paper_and_readers(written):
 def test_the_page_says_what_a_reader_must_know(written):
     for words in ("profile quick", PROFILE.description, "not run", "95 % t interval", "c0ffee",
                   "(with local changes)", "not converged", "not submitted", "registered rules",
+                  "By the rule of the first study",
                   *(assumption["question"] for assumption in paper.assumptions())):  # fmt: skip
         assert words in " ".join(written.html.text.split())
 

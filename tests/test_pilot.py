@@ -5,11 +5,14 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
+from gcnlab.analysis.rules import STACK_KS
+from gcnlab.errors import UserError
 from gcnlab.experiments import pilot, profiles, stack_rates
 from gcnlab.experiments.profiles import PROFILES
 from gcnlab.experiments.variants import Variant
 
 PHOTOS = profiles.get("photos")
+CHOICE = pilot.HELD_OUT.with_name("stack-rates.csv")
 TITLES = [variant.title for variant in pilot.variants(PHOTOS)]
 
 
@@ -60,29 +63,39 @@ def test_only_lengths_and_the_held_out_images_differ_from_the_profile(name):
         assert replace(run, data=data, label="") == own
 
 
-@pytest.mark.parametrize("name", ["smoke", "synthetic", "photos"])
+@pytest.mark.parametrize("name", stack_rates.PROFILES)
 def test_stacks_at_other_rates_differ_in_the_rate_of_their_heads_alone(name):
-    profile, rates = profiles.get(name), {}
+    profile, divisors = profiles.get(name), {}
     runs = stack_rates.configs(profile, (0,))
     for run in runs:
         own = Variant("stack", run.k).config(profile, 0)
-        schedule = replace(own.schedule, lr=run.schedule.lr, backbone_lr=run.schedule.backbone_lr)
-        assert replace(run, schedule=schedule, data=own.data, label="") == replace(
-            own, schedule=schedule
-        )
-        assert run.schedule.backbone_lr in (own.schedule.backbone_lr, own.schedule.lr)
-        if run.data.holdout:
-            rates.setdefault(run.k, []).append(own.schedule.lr / run.schedule.lr)
-    assert list(rates) == list(stack_rates.KS) and set(map(tuple, rates.values())) == {(1, 4, 16)}
+        divisor = own.schedule.lr / run.schedule.lr
+        divisors.setdefault((run.k, run.data.holdout), []).append(divisor)
+        if divisor != 1:
+            assert run.schedule.backbone_lr == (own.schedule.backbone_lr or own.schedule.lr)
+        schedule = replace(run.schedule, lr=own.schedule.lr, backbone_lr=own.schedule.backbone_lr)
+        assert replace(run, schedule=schedule, data=own.data, label="") == own
+    assert divisors == {(k, held_out): [1, 4, 16] if held_out else [stack_rates.BEST]
+                        for held_out in (True, False) for k in stack_rates.KS}  # fmt: skip
     assert len({run.name for run in runs}) == len(runs)
 
 
 def test_the_best_rate_is_that_of_the_committed_choice():
-    frame = pd.read_csv(pilot.HELD_OUT.with_name("stack-rates.csv"))
-    assert set(frame["k"]) == set(stack_rates.KS) and (frame["seed"] == 0).all()
-    means = frame.groupby("lr_divisor")["held_out_miou"].mean()
-    assert set(means.index) == set(stack_rates.DIVISORS)
-    assert means.idxmax() == stack_rates.BEST
+    profile, frame = profiles.get("synthetic"), pd.read_csv(CHOICE)
+    runs = stack_rates.choice(profile)
+    compared = [(d, k, run.schedule.lr, run.schedule.steps) for (d, k), run in runs.items()]
+    columns = frame[["lr_divisor", "k", "lr", "steps"]].sort_values(["lr_divisor", "k"])
+    assert list(columns.itertuples(index=False, name=None)) == compared
+    assert (frame["seed"] == 0).all() and stack_rates.KS == STACK_KS
+    assert frame.groupby("lr_divisor")["held_out_miou"].mean().idxmax() == stack_rates.BEST
+    with pytest.raises(UserError, match="was chosen for profile synthetic"):
+        stack_rates.configs(PHOTOS, (0,))
+
+
+@pytest.mark.parametrize("other", [{"head": None}, {"protocol": "voc"}, {"backbone": "ResNet50"}])
+def test_only_a_head_on_the_main_backbone_has_a_rate_of_its_own(other):
+    with pytest.raises(ValueError, match="a learning rate of its own"):
+        Variant(**{"head": "stack", "k": 7, "lr_divisor": 4} | other)
 
 
 def test_an_installation_without_the_committed_pilot_tells_nothing_of_it(monkeypatch, tmp_path):

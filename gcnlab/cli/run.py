@@ -1,4 +1,4 @@
-"""``run``: train what is missing of tables, fields, ablations or the pilot, and show the scores."""
+"""``run``: train what is missing of tables, fields, ablations, rates, pilot; show the scores."""
 
 import argparse
 import os
@@ -55,6 +55,8 @@ def _act(options: argparse.Namespace) -> int:
         drawn = repeats.drawn(session.profile, study)
         again = [record for run in drawn if (record := store.record(run))]
         say(repeats.second_run(session.profile, study, again).to_string())
+    if RATES in names:
+        say(stack_rates.report(session.profile, store))
     if PILOT in names:
         say(pilot.report(session.profile, store))
     complete, folder = sum(map(store.is_complete, runs)), session.out / session.profile.name
@@ -78,7 +80,7 @@ def _code(failures: list[str]) -> int:
 
 
 def configs(names: list[str], session: Session) -> list[Run]:
-    """The runs of tables, ablations and the pilot; ``UserError`` if a profile has no pilot."""
+    """All runs that ``names`` name; ``UserError`` if a profile has no pilot, or no such choice."""
     others = (FIELDS, ABLATIONS, RATES, OWN, PILOT, REPEAT)
     runs = session.configs([name for name in names if name not in others])
     if FIELDS in names:

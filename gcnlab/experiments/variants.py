@@ -23,7 +23,7 @@ class Variant:
         backbone: a column of Table 6, or None for the profile's main backbone.
         protocol, stage: a staged training (``voc`` of Table 7, ``street`` of Table 9) and its row,
             such as ``Stage-2`` or ``Stage-2-MS``.
-        lr_divisor: the head learns at the profile's rate over this.
+        lr_divisor: a head on the main backbone learns at the profile's rate over this.
 
     A stack with k = 3 is one 3×3 convolution, the same network as the trivial convolution: it
     becomes that.
@@ -43,6 +43,8 @@ class Variant:
             object.__setattr__(self, "head", "conv")
         if self.head != "stack" or self.m_ratio == 1:
             object.__setattr__(self, "m_ratio", None)
+        if self.lr_divisor != 1 and (self.head is None or self.protocol or self.backbone):
+            raise ValueError("only a head on the main backbone has a learning rate of its own")
 
     @classmethod
     def of_cell(cls, row: Any) -> "Variant":

@@ -1,15 +1,16 @@
 """The paper's comparisons as effects, side by side: published and on each of our settings."""
 
+import math
+
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import MultipleLocator
 
 from gcnlab.analysis.statistics import Effect
 from gcnlab.report import style
 from gcnlab.report.style import BLUE, GREY, INK, ORANGE, Chart, styled
 from gcnlab.report.words import seeds_text, signed
 
-FARTHEST = 2  # times the largest published effect: what is farther is drawn at the edge
+FARTHEST = 3  # times the largest published effect: what is farther is drawn at the edge
 
 
 def _look(effect: Effect) -> dict[str, str]:
@@ -55,12 +56,12 @@ def agreement(columns: dict[str, dict[str, Effect]]) -> Chart:
     room = 0.3 * (len(axes) - 1)  # for the numbers, as a share of the marks' width
     right = reach + room * (reach - lowest)
     axes[0].set(ylim=(len(names) - 0.4, -0.6), xlim=(1.1 * lowest - 0.1 * reach, right))
-    axes[0].xaxis.set_major_locator(MultipleLocator(10))
+    axes[0].set_xticks([0, 10 ** math.floor(math.log10(reach))])  # in the narrowest panel too
     figure.supxlabel("effect (points)", size=9.5)
     caption = (
         f"Differences in points. Bars: {style.PAIRED}. Filled: the interval excludes zero, with "
         "the published sign (blue circle), the other one (orange square), or none to compare with "
-        "(black); hollow: undecided; triangles: beyond the axis."
+        "(black); hollow: undecided; triangles: too far to be drawn."
     )
     return Chart(figure, "Every comparison in points: as published, and measured here", caption)
 
@@ -74,7 +75,7 @@ def _panel(
     published = title.startswith("published")
     for row, effect in enumerate(map(effects.get, names)):
         if effect is None:
-            _number(ax, "none" if published else "not run", row, GREY)
+            _number(ax, "–" if published else "not run", row, GREY)
             continue
         look = style.PUBLISHED if published else _look(effect)
         at, low, high = np.clip([effect.mean, effect.low, effect.high], -reach, reach)

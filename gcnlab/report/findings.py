@@ -69,17 +69,18 @@ def markdown(settings: list[Setting], others: list[Setting]) -> str:
             published = verdicts.published_text(claim)
             stated = verdicts.stated(judged[0][1])
             known = f" From the paper's tables: {published}." * (published != "–")
-            lines += [f"**Claim {claim}: {stated}**{known}{_changed(judged[0][1])}", ""]
+            lines += [f"**Claim {claim}: {stated}**{known}{changed(judged[0][1])}", ""]
             judged = judged[:1] if judged[0][1] in settings[0].counted else judged
             judged += [(one, v) for one in others if (v := one.verdict(claim)).effects]
             lines += [_line(one, v) for one, v in judged if v.verdict != NOT_RUN]
             not_run = [f"{one.title} ({v.statement})" for one, v in judged if v.verdict == NOT_RUN]
-            lines += [f"- – **not run** on {listed(not_run)}"] * bool(not_run) + [""]
+            line = f"- {verdicts.ICONS[NOT_RUN]} **not run** on {listed(not_run)}"
+            lines += [line] * bool(not_run) + [""]
     return "\n".join(lines)
 
 
-def _changed(verdict: Verdict) -> str:
-    """What became of the claim by an earlier rule, if its rule was changed."""
+def changed(verdict: Verdict) -> str:
+    """What became of the claim by an earlier rule, after a space, if its rule was changed."""
     claim = next((claim for claim in paper.claims() if claim["id"] == verdict.id), {})
     return f" {claim.get('earlier') or verdict.changed or ''}".rstrip()
 
@@ -105,6 +106,6 @@ def _line(one: Setting, verdict: Verdict) -> str:
     records = f"[records](results/{name}/tables/records.md#claim-{verdict.id})"
     more = [text for text in (details(verdict), records * bool(verdict.effects)) if text]
     icon = verdicts.ICONS[verdict.verdict]
-    told = verdict.statement + verdicts.beside_text(verdict, verdict.statement)
+    told = verdict.statement + verdicts.beside_text(verdict, stated=True)
     where = f" on {one.title}" * (verdict not in one.counted)
     return f"- {icon} **{word}**{where}: {told}" + f" ({', '.join(more)})" * bool(more)

@@ -62,6 +62,7 @@ def write(session: "Session") -> Path:
         hero=hero,
         evidence=lambda verdict: _evidence(verdict, settings),
         details=findings.details,
+        changed=findings.changed,
         effects=of_frame(judged.effects_table(settings)),
         sections=sections,
         diagrams={number: diagram(number) for number in NUMBERS},

@@ -154,10 +154,14 @@ class Session:
         return self.current(self.out) if self.own else []
 
     def stale(self) -> list[str]:
-        """Names of records in ``out`` that do not count: other schedule, data, code or machine."""
+        """Names of records in ``out`` that do not count: other schedule, data, code or machine.
+
+        Those on held-out images are meant for other questions.
+        """
         counted = {record["key"] for record in self.current(self.out)}
         everything = records.read_all(self.out, self.profile.name)
-        return [record["name"] for record in everything if record["key"] not in counted]
+        others = (record for record in everything if record["key"] not in counted)
+        return [r["name"] for r in others if not selection.run_of(r).data.holdout]
 
     @property
     def records(self) -> list[Record]:

@@ -147,17 +147,28 @@ def effect_text(effect: Effect | None, n: bool = True) -> str:
     return f"{mean}{unit}{between}" + f" (n = {effect.n})" * n
 
 
-def beside_text(verdict: Verdict, told: str = "") -> str:
-    """`` (…)`` with what belongs beside the judged effect and is not ``told``; often empty."""
-    numbers = {words: effect_text(e, n=False) for words, e in verdict.beside.items()}
-    shown = "; ".join(f"{words} {text}" for words, text in numbers.items() if text not in told)
-    return f" ({shown})" * bool(shown)
+def _beside(verdict: Verdict, effects: Iterable[str]) -> list[str]:
+    numbers = ((words, verdict.beside[words]) for words in effects)
+    return [f"{words} {effect_text(effect, n=effect.n != verdict.n)}" for words, effect in numbers]
+
+
+def beside_text(verdict: Verdict, stated: bool = False) -> str:
+    """`` (…)`` with what belongs beside the judged effect; empty for most claims. Where the
+    statement is ``stated`` before it, what that has already is left out."""
+    told = {effect.mean for effect in verdict.effects if stated}
+    shown = _beside(verdict, (w for w, effect in verdict.beside.items() if effect.mean not in told))
+    return f" ({'; '.join(shown)})" * bool(shown)
+
+
+def _but(verdict: Verdict) -> str:
+    """`` (but …)`` with what stands beside a supported verdict and is not above zero too."""
+    against = _beside(verdict, (w for w, effect in verdict.beside.items() if effect.low <= 0))
+    return f" (but {listed(against)})" * (verdict.verdict == SUPPORTED and bool(against))
 
 
 def verdict_line(verdict: Verdict) -> str:
     """A verdict with its claim and its numbers, as Markdown."""
-    beside = beside_text(verdict, verdict.statement)
-    told = f"{stated(verdict)} *{verdict.statement}{beside}*"
+    told = f"{stated(verdict)} *{verdict.statement}{beside_text(verdict, stated=True)}*"
     return f"{ICONS[verdict.verdict]} **{word_of(verdict)}**: {told}"
 
 
@@ -226,7 +237,7 @@ def finding(judged: list[tuple[Setting, Verdict]], question: str) -> str:
     if not words:
         return question
     compared = [(one, v) for one, v in judged if v.effects and v.effects[0].n]
-    numbers = ", ".join(f"{effect_text(v.effects[0])} on {one.title}{v.provisional}"
+    numbers = ", ".join(f"{effect_text(v.effects[0])} on {one.title}{v.provisional}{_but(v)}"
                         for one, v in compared)  # fmt: skip
     name, claim = short(judged[0][1].id), stated(judged[0][1], False).rstrip(".")
     if words.keys() == {INCONCLUSIVE}:  # beside what is undecided a number may have the other sign

@@ -58,7 +58,8 @@ class Schedule:
 
     def with_head_rate(self, lr: float) -> "Schedule":
         """The same, with ``lr`` for the newly initialised layers alone."""
-        return replace(self, lr=lr, backbone_lr=self.backbone_lr or self.lr)
+        backbone_lr = self.lr if self.backbone_lr is None else self.backbone_lr
+        return replace(self, lr=lr, backbone_lr=backbone_lr)
 
     def factor(self, iteration: int) -> float:
         """Learning rate at ``iteration`` (0 … steps − 1) relative to the highest."""
