@@ -23,8 +23,8 @@ from gcnlab.analysis.rules import (
     rule_for,
 )
 from gcnlab.analysis.scores import NotRun, RecordedScores, published_scores
+from gcnlab.experiments.head_rates import PAIRS
 from gcnlab.experiments.profiles import get
-from gcnlab.experiments.stack_rates import BEST_STACKS
 from gcnlab.experiments.variants import Variant
 
 COUNTED = (14, 15, 16)
@@ -184,7 +184,7 @@ def test_what_is_easily_misread_stands_beside_the_judged_effect():
     means = (effect.mean, verdict.effects[0].mean)
     assert means == pytest.approx((-1, 6), abs=0.01)
     assert judge(5, study(pairs, range(3))).beside == {}, "the baseline was not run"
-    best = dict.fromkeys(BEST_STACKS, 64.0)
+    best = {stack: 64.0 for _, stack in PAIRS}
     (effect,) = judge(5, study(pairs | best, range(3), own=0)).beside.values()
     assert effect.mean == pytest.approx(1, abs=0.01) and len(effect.keys) == 18
     regions = judge(7, study({BASE: (60, 70, 90), GCN: (66, 74, 92)}, range(3), own=0)).beside

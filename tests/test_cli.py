@@ -22,7 +22,7 @@ from gcnlab.cli import names
 from gcnlab.cli.parser import COMMANDS
 from gcnlab.cli.progress import Progress, duration, score
 from gcnlab.errors import UserError
-from gcnlab.experiments import pilot, profiles, receptive_fields, records, scheduler, stack_rates
+from gcnlab.experiments import head_rates, pilot, profiles, receptive_fields, records, scheduler
 from gcnlab.experiments.config import to_json
 from gcnlab.experiments.store import Store
 from gcnlab.experiments.variants import Variant
@@ -247,16 +247,16 @@ def test_ablations_rates_and_the_pilot_are_trained_too(call, tmp_path, monkeypat
     runs, smoke = [], profiles.get("smoke")
     monkeypatch.setattr(scheduler, "run_all", lambda given, *_: runs.extend(given) or [])
     code, out, _ = call("run", "ablations", "rates", "pilot", *SMOKE, "--out", tmp_path)
-    assert code == 0 and {*pilot.configs(smoke), *stack_rates.configs(smoke, [0])} < set(runs)
+    assert code == 0 and {*pilot.configs(smoke), *head_rates.configs(smoke, [0])} < set(runs)
     assert "conv-k15-from-gcn" in {run.variant for run in runs}
-    assert "no rate of stacks was tried" in out and "pilot was not run" in out
+    assert "no learning rate of a head was tried" in out and "pilot was not run" in out
 
 
-def test_the_rates_of_stacks_are_compared_on_held_out_images():
+def test_rates_of_heads_are_compared_on_held_out_images():
     smoke = profiles.get("smoke")
-    divisors = {run: divisor for (divisor, _), run in stack_rates.choice(smoke).items()}
+    divisors = {run: divisor for (_, divisor, _), run in head_rates.choice(smoke).items()}
     store = SimpleNamespace(record=lambda run: made(run, (run.k + divisors[run]) / 100))
-    last = stack_rates.report(smoke, store).splitlines()[-1]
+    last = head_rates.report(smoke, store).splitlines()[-1]
     assert last.split() == ["16", "23.0", "25.0", "27.0", "25.0"], "k = 7, 9, 11 and their mean"
 
 

@@ -7,12 +7,12 @@ import pytest
 
 from gcnlab.analysis.rules import STACK_KS
 from gcnlab.errors import UserError
-from gcnlab.experiments import pilot, profiles, stack_rates
+from gcnlab.experiments import head_rates, pilot, profiles
 from gcnlab.experiments.profiles import PROFILES
 from gcnlab.experiments.variants import Variant
 
 PHOTOS = profiles.get("photos")
-CHOICE = pilot.HELD_OUT.with_name("stack-rates.csv")
+CHOICE = pilot.HELD_OUT.with_name("head-rates.csv")
 TITLES = [variant.title for variant in pilot.variants(PHOTOS)]
 
 
@@ -63,33 +63,34 @@ def test_only_lengths_and_the_held_out_images_differ_from_the_profile(name):
         assert replace(run, data=data, label="") == own
 
 
-@pytest.mark.parametrize("name", stack_rates.PROFILES)
-def test_stacks_at_other_rates_differ_in_the_rate_of_their_heads_alone(name):
+@pytest.mark.parametrize("name", head_rates.PROFILES)
+def test_heads_at_other_rates_differ_in_the_rate_of_their_heads_alone(name):
     profile, divisors = profiles.get(name), {}
-    runs = stack_rates.configs(profile, (0,))
+    runs = head_rates.configs(profile, (0,))
     for run in runs:
-        own = Variant("stack", run.k).config(profile, 0)
+        own = Variant(run.head, run.k).config(profile, 0)
         divisor = own.schedule.lr / run.schedule.lr
-        divisors.setdefault((run.k, run.data.holdout), []).append(divisor)
+        divisors.setdefault((run.head, run.k, run.data.holdout), []).append(divisor)
         if divisor != 1:
             assert run.schedule.backbone_lr == (own.schedule.backbone_lr or own.schedule.lr)
         schedule = replace(run.schedule, lr=own.schedule.lr, backbone_lr=own.schedule.backbone_lr)
         assert replace(run, schedule=schedule, data=own.data, label="") == own
-    assert divisors == {(k, held_out): [1, 4, 16] if held_out else [stack_rates.BEST]
-                        for held_out in (True, False) for k in stack_rates.KS}  # fmt: skip
+    assert divisors == {(head, k, held_out): [1, 4, 16] if held_out else [head_rates.BEST[head]]
+                        for held_out in (True, False) for head in head_rates.BEST
+                        for k in head_rates.KS}  # fmt: skip
     assert len({run.name for run in runs}) == len(runs)
 
 
-def test_the_best_rate_is_that_of_the_committed_choice():
-    profile, frame = profiles.get("synthetic"), pd.read_csv(CHOICE)
-    runs = stack_rates.choice(profile)
-    compared = [(d, k, run.schedule.lr, run.schedule.steps) for (d, k), run in runs.items()]
-    columns = frame[["lr_divisor", "k", "lr", "steps"]].sort_values(["lr_divisor", "k"])
-    assert list(columns.itertuples(index=False, name=None)) == compared
-    assert (frame["seed"] == 0).all() and stack_rates.KS == STACK_KS
-    assert frame.groupby("lr_divisor")["held_out_miou"].mean().idxmax() == stack_rates.BEST
-    with pytest.raises(UserError, match="was chosen for profile synthetic"):
-        stack_rates.configs(PHOTOS, (0,))
+def test_the_best_rates_are_those_of_the_committed_choice():
+    frame, runs = pd.read_csv(CHOICE), head_rates.choice(profiles.get("synthetic"))
+    compared = [(*of, run.schedule.lr, run.schedule.steps) for of, run in runs.items()]
+    columns = frame[["head", "lr_divisor", "k", "lr", "steps"]]
+    assert sorted(columns.itertuples(index=False, name=None)) == sorted(compared)
+    assert (frame["seed"] == 0).all() and head_rates.KS == STACK_KS
+    means = frame.groupby(["head", "lr_divisor"])["held_out_miou"].mean().unstack()
+    assert means.idxmax(axis=1).to_dict() == head_rates.BEST
+    with pytest.raises(UserError, match="were chosen for profile synthetic"):
+        head_rates.configs(PHOTOS, (0,))
 
 
 @pytest.mark.parametrize("other", [{"head": None}, {"protocol": "voc"}, {"backbone": "ResNet50"}])

@@ -14,27 +14,26 @@ from gcnlab.analysis.curves import still_rising
 from gcnlab.analysis.rules import BASE, OWN, RULES, STACK_KS, Rule, own_variants, rule_for
 from gcnlab.analysis.scores import AllDiverged, NotRun, RecordedScores, Scores
 from gcnlab.analysis.statistics import Effect
+from gcnlab.experiments.head_rates import AT_BEST, PAIRS
 from gcnlab.experiments.profiles import Profile
 from gcnlab.experiments.records import Record
-from gcnlab.experiments.stack_rates import BEST_STACKS
 from gcnlab.experiments.variants import Variant
 
 DECIDED = (judging.SUPPORTED, judging.CONTRADICTED, judging.INCONCLUSIVE)
 NOT_THE_PAPERS = "not in the paper"
-_AT_BEST = tuple((Variant("gcn", stack.k), stack) for stack in BEST_STACKS)
 # Not judged, but without it the judged effect is easily misread: claim → (in words, comparison).
 # Where a comparison is above zero it agrees with the claim.
 BESIDE = {
     5: {"stack − 1×1 baseline": Better(tuple((Variant("stack", k), BASE) for k in STACK_KS)),
-        "GCN − stack at the best of three learning rates for stacks": Better(_AT_BEST)},
+        "GCN − stack, each at the best of three learning rates": Better(PAIRS)},
     7: {"in points, inside": Better(rule_for(2).test.pairs, metric="internal_accuracy"),
         "near boundaries": Better(rule_for(2).test.pairs, metric="boundary_accuracy")},
     8: {"share of the errors, near boundaries − inside": MoreIn(
         rule_for(8).test.better, rule_for(8).test.worse, "boundary_accuracy", "internal_accuracy")},
     11: {"gain that remains with GCN and BR": Better((rule_for(11).test.small,))},
-    17: {"GCN 7 − stack 7 at that learning rate of stacks": Better(_AT_BEST[:1])},
-    20: {"stack at that learning rate of stacks − GCN": Better(
-        tuple((stack, gcn) for gcn, stack in _AT_BEST), "", "training_loss", "nats")},
+    17: {"GCN 7 − stack 7, each at the best of three learning rates": Better(PAIRS[:1])},
+    20: {"stack − GCN, each at the best of three learning rates": Better(
+        tuple((stack, gcn) for gcn, stack in PAIRS), "", "training_loss", "nats")},
 }  # fmt: skip
 
 
@@ -72,7 +71,7 @@ def judge(
     ``fields``: measurements of receptive fields. A profile whose numbers are never evidence decides
     only what is counted.
     """
-    scores = RecordedScores(profile, records, fields, (*own_variants(), *BEST_STACKS))
+    scores = RecordedScores(profile, records, fields, (*own_variants(), *AT_BEST))
     claims = {claim["id"]: claim for claim in paper.claims()}
     claims |= {rule.claim: {"claim": rule.text, "source": NOT_THE_PAPERS} for rule in OWN}
     return [

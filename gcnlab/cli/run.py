@@ -13,7 +13,7 @@ from gcnlab.cli.names import ABLATIONS, FIELDS, OWN, PILOT, PRETRAINING, RATES, 
 from gcnlab.cli.progress import Progress
 from gcnlab.cli.showing import open_session, say
 from gcnlab.errors import UserError
-from gcnlab.experiments import dry_run, durations, pilot, receptive_fields, scheduler, stack_rates
+from gcnlab.experiments import dry_run, durations, head_rates, pilot, receptive_fields, scheduler
 from gcnlab.experiments.config import Run
 from gcnlab.report.session import Session
 from gcnlab.training import distributed
@@ -56,7 +56,7 @@ def _act(options: argparse.Namespace) -> int:
         again = [record for run in drawn if (record := store.record(run))]
         say(repeats.second_run(session.profile, study, again).to_string())
     if RATES in names:
-        say(stack_rates.report(session.profile, store))
+        say(head_rates.report(session.profile, store))
     if PILOT in names:
         say(pilot.report(session.profile, store))
     complete, folder = sum(map(store.is_complete, runs)), session.out / session.profile.name
@@ -88,7 +88,7 @@ def configs(names: list[str], session: Session) -> list[Run]:
     if ABLATIONS in names:
         runs = [*runs, *session.ablation_configs()]
     if RATES in names:
-        runs = [*runs, *stack_rates.configs(session.profile, session.seeds)]
+        runs = [*runs, *head_rates.configs(session.profile, session.seeds)]
     if OWN in names:
         if not rules.OWN:
             raise UserError("no claim besides the paper's is registered: see docs/extending.md")

@@ -20,9 +20,9 @@ from gcnlab.experiments.ablations import ABLATIONS
 from gcnlab.experiments.building import build_model, trained_model
 from gcnlab.experiments.config import PreTraining, Run, Training
 from gcnlab.experiments.environment import pick_device
+from gcnlab.experiments.head_rates import AT_BEST
 from gcnlab.experiments.measuring import inference_context
 from gcnlab.experiments.records import COMMITTED, LOCAL, Record
-from gcnlab.experiments.stack_rates import BEST_STACKS
 from gcnlab.experiments.store import Store
 from gcnlab.experiments.variants import Variant
 from gcnlab.report import controls
@@ -136,7 +136,7 @@ class Session:
 
     @cached_property
     def _counting(self) -> set[Run]:
-        runs = self._runs_of([*all_variants(), *ABLATIONS, *BEST_STACKS, *own_variants()])
+        runs = self._runs_of([*all_variants(), *ABLATIONS, *AT_BEST, *own_variants()])
         return {link for run in runs for link in resources.chain(run)}
 
     def current(self, out: Path) -> list[Record]:
