@@ -31,11 +31,11 @@ COMMANDS = {
 TABLES_HELP = (
     f"{', '.join(names.TABLES)}; {names.PRETRAINING} (the classifiers of Table 6 alone); "
     f"{names.FIELDS} (1×1 and GCN 3, 7, 15, and their fields on more objects than notebook 8); "
-    f"{names.ABLATIONS} (of the trivial convolution, notebook 9); {names.RATES} (GCN and "
-    f"stacks, each at the best of three learning rates, beside claim 5); {names.PILOT} (is the schedule long enough? "
-    f"on held-out training images); {names.OWN} (claims that you added, docs/extending.md); "
-    f"{names.REPEAT} (ten cells of the committed study with a new seed: do they land where it "
-    "expects them?); none means all tables"
+    f"{names.ABLATIONS} (of the trivial convolution, notebook 9); {names.RATES} (GCN and stacks, "
+    f"each at the best of three learning rates, beside claim 5); {names.PILOT} (is the schedule "
+    f"long enough? on held-out training images); {names.OWN} (claims that you added, "
+    f"docs/extending.md); {names.REPEAT} (ten cells of the committed study with a new seed: do "
+    "they land where it expects them?); none means all tables"
 )
 CLUSTER_HELP = (
     "one cluster job per run, through submitit: cluster=slurm (default) or cluster=local, and its "
