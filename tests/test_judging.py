@@ -221,7 +221,7 @@ def test_seeds_are_named_only_where_more_would_decide():
     [
         (Effect("a", None, 5.53, 4.2, 6.86, 5), "+5.5 [+4.2, +6.9] points"),
         (Effect("a", None, -0.5, np.nan, np.nan, 2, "px"), "−0.5 px"),
-        (Effect("a", None, 0.123, 0.1, 0.15, 3, "nats"), "+0.12 [+0.10, +0.15] nats"),
+        (Effect("a", None, 0.123, 0.1, 0.15, 3, "nats"), "+0.123 [+0.100, +0.150] nats"),
     ],
 )
 def test_effects_in_words(effect, shown):

@@ -47,7 +47,7 @@ def text(effect: Effect) -> str:
     """``+5.5 [4.2, 6.8] points``; no interval for fewer than three seeds."""
     if isnan(effect.mean):
         return "–"
-    digits, unit = (2 if effect.unit == "nats" else 1), effect.unit
+    digits, unit = (3 if effect.unit == "nats" else 1), effect.unit
     bounds = "" if isnan(effect.low) else f" [{effect.low:+.{digits}f}, {effect.high:+.{digits}f}]"
     return f"{effect.mean:+.{digits}f}{bounds} {unit}".replace("-", "−")
 

@@ -140,7 +140,7 @@ def effect_text(effect: Effect | None, n: bool = True) -> str:
     out."""
     if effect is None or effect.n == 0:
         return "not run"
-    digits = 2 if effect.unit in ("ratio", "nats") else 1
+    digits = 3 if effect.unit == "nats" else 1
     mean, *bounds = (signed(v, digits) for v in (effect.mean, effect.low, effect.high))
     between = f" [{', '.join(bounds)}]" if effect.low == effect.low else ""
     unit = "" if effect.unit == "points" else f" {effect.unit}"
