@@ -88,5 +88,5 @@ def _panel(
 
 def _number(ax: Axes, text: str, row: int, colour: str) -> None:
     """Numbers stand one below another at the right, whatever the marks' places."""
-    place = {"xy": (1, row), "xycoords": ("axes fraction", "data"), "ha": "right", "va": "center"}
-    ax.annotate(text, color=colour, **place)
+    at = {"xy": (1, row), "xycoords": ("axes fraction", "data"), "ha": "right", "va": "center"}
+    ax.annotate(text, color=colour, **at)
