@@ -4,6 +4,7 @@ import pickle
 import shutil
 import threading
 import time
+from concurrent.futures import process
 from dataclasses import replace
 
 import pytest
@@ -103,10 +104,18 @@ def test_the_default_number_of_jobs(gpus, cores, device, jobs, monkeypatch):
 
 @pytest.mark.slow
 def test_an_interruption_ends_the_runs_at_work(tmp_path, monkeypatch):
-    """Ctrl-C reaches every process; the one at work on seed 1 ends by it, the others are ended."""
+    """Ctrl-C reaches every process; the one at work on seed 1 ends by it, the others are ended.
+
+    No pool is still closing then: Python's exit would trip over it (OSError: Bad file descriptor).
+    """
     monkeypatch.setattr(scheduler, "_work", interrupted_work)
+    closing = process._ExecutorManagerThread.join_executor_internals
+    slowly = lambda thread, *given: time.sleep(1) or closing(thread, *given)  # noqa: E731
+    monkeypatch.setattr(process._ExecutorManagerThread, "join_executor_internals", slowly)
     with pytest.raises(KeyboardInterrupt):
         run_all([replace(ALONE, seed=s) for s in range(4)], Store(tmp_path), jobs=2, log=silent)
+    threads = [type(thread) for thread in threading.enumerate()]
+    assert process._ExecutorManagerThread not in threads
     assert not list(tmp_path.glob("ended-*")), "nobody waited for their end"
     assert len(list(tmp_path.glob("gcn*"))) == 2
 

@@ -138,8 +138,7 @@ class _Slot:
             queue.stop()
             raise
         finally:
-            if self._pool is not None:
-                self._pool.shutdown(wait=False, cancel_futures=True)
+            self._close()
 
     def _attempt(self, run: Run, store: Store) -> BaseException | None:
         if self._pool is None:
@@ -151,8 +150,15 @@ class _Slot:
         except BrokenProcessPool as broken:
             error = broken
         if isinstance(error, BrokenProcessPool):
-            self._pool = None
+            self._close()
         return error
+
+    def _close(self) -> None:
+        """Wait for the pool's thread: Python's exit would wake one that closes its pipe just then,
+        which ends in a traceback."""
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+            self._pool = None
 
     def terminate(self) -> None:
         processes = getattr(self._pool, "_processes", None)  # its thread may set the pool to None
