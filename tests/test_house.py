@@ -18,7 +18,7 @@ from gcnlab.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "gcnlab"
-MOST_CODE, MEDIAN, COLUMNS, FUNCTION = 9_705, 120, 100, 50
+MOST_CODE, MEDIAN, COLUMNS, FUNCTION = 9_710, 120, 100, 50
 CONDA_NAMES = {"fastjsonschema": "python-fastjsonschema", "torch": "pytorch"}
 CONDA_NAMES |= {"matplotlib": "matplotlib-base"}
 LOWEST = {"errors", "files", "processes"}
